@@ -1,0 +1,3 @@
+//! Sinks, one folder each: its options and its writer.
+
+pub mod blackhole;

@@ -1,0 +1,99 @@
+//! What ends a job, and what the engine refuses.
+
+use tidemill_connectors::error::ConnectorError;
+use tidemill_types::plan::wire::WireError;
+use tidemill_types::{Diagnostic, Epoch, JobId, SqlState};
+
+use crate::exchange::receiver::MisalignedBarriers;
+use crate::exchange::sender::ExchangeError;
+use crate::operators::OperatorError;
+
+/// Why a job failed. The job stops; the others go on.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    #[error(transparent)]
+    Operator(#[from] OperatorError),
+    #[error("source \"{name}\": {error}")]
+    Source { name: String, error: ConnectorError },
+    /// A record cannot be decoded and the source says `on_error = 'fail'`.
+    #[error("source \"{name}\", {split}: {reason}")]
+    BadRecord { name: String, split: String, reason: String },
+    #[error("internal error: {0}")]
+    Exchange(#[from] ExchangeError),
+    #[error("internal error: {0}")]
+    Misaligned(#[from] MisalignedBarriers),
+    #[error("internal error: the plan cannot be read: {0}")]
+    Plan(#[from] WireError),
+    #[error("internal error: {0}")]
+    Invariant(String),
+    /// Code of ours panicked; the panic's own message.
+    #[error("internal error: {0}")]
+    Panic(String),
+}
+
+impl JobError {
+    /// What the user is told.
+    #[must_use]
+    pub fn diagnostic(&self) -> Diagnostic {
+        match self {
+            JobError::Operator(e) => e.diagnostic(),
+            JobError::Source { error, .. } => {
+                Diagnostic { message: self.to_string(), ..error.diagnostic() }
+            }
+            JobError::BadRecord { .. } => {
+                Diagnostic::new(SqlState::BAD_COPY_FILE_FORMAT, self.to_string()).with_hint(
+                    "Set on_error = 'drop' on the source to leave such records out and count them.",
+                )
+            }
+            JobError::Exchange(_)
+            | JobError::Misaligned(_)
+            | JobError::Plan(_)
+            | JobError::Invariant(_)
+            | JobError::Panic(_) => Diagnostic::internal(self.to_string()),
+        }
+    }
+}
+
+/// What the engine refuses.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum EngineError {
+    #[error("{0} does not exist")]
+    NoSuchJob(JobId),
+    #[error("{0} exists already")]
+    JobExists(JobId),
+    /// The job could not be started, with the reason.
+    #[error("{0}")]
+    Start(Diagnostic),
+    /// No epoch is visible in all the jobs that were asked for, and waiting did
+    /// not help.
+    #[error("no epoch is visible in all jobs: {lagging} lags behind")]
+    NoCommonEpoch { lagging: String },
+    /// The job never ended this epoch, or its contents are gone.
+    #[error("epoch {epoch} of {job} is not available")]
+    EpochGone { job: String, epoch: Epoch },
+    #[error("the engine has stopped")]
+    Stopped,
+}
+
+impl EngineError {
+    /// What the user is told.
+    #[must_use]
+    pub fn diagnostic(&self) -> Diagnostic {
+        let text = self.to_string();
+        match self {
+            EngineError::Start(d) => d.clone(),
+            EngineError::NoSuchJob(_) | EngineError::JobExists(_) => Diagnostic::internal(text),
+            EngineError::NoCommonEpoch { .. } => {
+                Diagnostic::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, text)
+                    .with_hint("Try again when it has caught up, or read the views one by one.")
+            }
+            EngineError::EpochGone { .. } => {
+                Diagnostic::new(SqlState::SERIALIZATION_FAILURE, text)
+                    .with_hint("Run the transaction again.")
+            }
+            EngineError::Stopped => {
+                Diagnostic::new(SqlState::ADMIN_SHUTDOWN, "the server is shutting down")
+            }
+        }
+    }
+}

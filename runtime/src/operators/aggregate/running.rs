@@ -1,0 +1,96 @@
+//! Aggregation without windows: one table for ever.
+//!
+//! At each barrier the groups that got partials in the epoch are emitted, as
+//! upserts by group key. An aggregate without group columns has one row from the
+//! start: the owner of the empty key emits it at its first barrier, rows or not.
+
+use tidemill_types::ChangeBatch;
+use tidemill_types::vnode::{EMPTY_KEY_HASH, vnode_of};
+
+use super::super::{Barrier, BuildContext, Counters, Operator, OperatorError, Output, Step};
+use super::{Partials, Results};
+use crate::state::group_table::{GroupTable, KeyColumns, TouchedSlots};
+
+#[derive(Debug)]
+pub(super) struct RunningAggregate {
+    partials: Partials,
+    results: Results,
+    table: GroupTable,
+    touched: TouchedSlots,
+    /// Slots that are being emitted, and how many of them have been.
+    emitting: Vec<u32>,
+    emitted: usize,
+    counters: Counters,
+}
+
+impl RunningAggregate {
+    pub(super) fn new(
+        mut partials: Partials,
+        results: Results,
+        cx: &BuildContext<'_>,
+    ) -> Result<Self, OperatorError> {
+        let mut table = partials.grouping.table()?;
+        let mut touched = TouchedSlots::default();
+        let owner = cx.vnodes.owner(vnode_of(EMPTY_KEY_HASH));
+        if partials.group.is_empty() && owner == cx.worker {
+            let key = KeyColumns { columns: &[], hashes: &[EMPTY_KEY_HASH], tags: &[] };
+            let slots = partials.grouping.add(&mut table, key)?;
+            touched.mark(slots, 1);
+        }
+        Ok(RunningAggregate {
+            partials,
+            results,
+            table,
+            touched,
+            emitting: Vec::new(),
+            emitted: 0,
+            counters: Counters::default(),
+        })
+    }
+}
+
+impl Operator for RunningAggregate {
+    fn push(
+        &mut self,
+        _port: usize,
+        batch: ChangeBatch,
+        _out: &mut Output,
+    ) -> Result<Step, OperatorError> {
+        self.counters.rows_in += batch.num_rows() as u64;
+        let all = self.partials.hashed(&batch)?;
+        let slots = self.partials.merge(&mut self.table, &all)?;
+        self.touched.mark(slots, self.table.len());
+        Ok(Step::Done)
+    }
+
+    fn barrier(&mut self, _barrier: &Barrier, out: &mut Output) -> Result<Step, OperatorError> {
+        self.emitting = self.touched.take();
+        self.emitted = 0;
+        self.resume(out)
+    }
+
+    fn resume(&mut self, out: &mut Output) -> Result<Step, OperatorError> {
+        let end = self.emitting.len().min(self.emitted + self.results.batch_rows);
+        let slots = &self.emitting[self.emitted..end];
+        if slots.is_empty() {
+            return Ok(Step::Done);
+        }
+        out.emit(self.results.batch(&self.partials.grouping, &self.table, slots, None)?);
+        self.counters.rows_out += slots.len() as u64;
+        self.emitted = end;
+        if end < self.emitting.len() {
+            return Ok(Step::MoreOutput);
+        }
+        self.emitting = Vec::new();
+        self.emitted = 0;
+        Ok(Step::Done)
+    }
+
+    fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.table.bytes() + self.touched.bytes()
+    }
+}

@@ -1,0 +1,332 @@
+//! One worker's part of a source: its splits, read in turn, and the barriers
+//! between epochs.
+//!
+//! Epochs to end arrive in a queue. While one is due, each split is read exactly
+//! to the boundary that all jobs agree on ([`super::boundaries`]) and no further;
+//! when every split stands there, the barrier goes out with the minimum of the
+//! splits' watermarks. Otherwise the splits are read round robin, one batch a
+//! call.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use tidemill_connectors::source::{Read, ReadRequest, Records, Rejected, Source, SplitReader};
+use tidemill_types::plan::SourceScan;
+use tidemill_types::{ChangeBatch, Epoch, EventTime, JobId, OnError, WATERMARK_END, WATERMARK_NONE};
+
+use super::boundaries::{Allowance, SourceBoundaries};
+use super::decode::{Decoder, split_records};
+use crate::error::JobError;
+use crate::operators::Barrier;
+
+/// How far a split has been read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SplitProgress {
+    pub source: String,
+    pub split: u32,
+    pub name: String,
+    /// Records read: decoded and rejected.
+    pub offset: u64,
+    pub rejected: u64,
+    pub watermark: EventTime,
+}
+
+/// What a source has for the operators above it.
+#[derive(Debug)]
+pub enum Polled {
+    Batch(ChangeBatch),
+    /// The end of an epoch, with where each split stood then.
+    Barrier(Barrier, Vec<SplitProgress>, Alignment),
+    /// Nothing now; at the latest at this time there may be.
+    Idle { ready_at: Option<EventTime> },
+}
+
+/// Whether an epoch can be compared with other jobs' epochs of that number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Alignment {
+    Aligned,
+    CatchingUp,
+}
+
+/// Reads the splits of one instance.
+pub struct SourceLeaf {
+    job: JobId,
+    name: String,
+    decoder: Decoder,
+    on_error: OnError,
+    watermark_slot: usize,
+    boundaries: Arc<SourceBoundaries>,
+    splits: Vec<SplitState>,
+    next_split: usize,
+    due: VecDeque<(Epoch, EventTime)>,
+    batch_rows: usize,
+    polls: u64,
+}
+
+struct SplitState {
+    number: u32,
+    name: String,
+    reader: Box<dyn SplitReader>,
+    /// Read, but beyond the boundary of the running epoch.
+    carried: Option<Records>,
+    position: u64,
+    rejected: u64,
+    watermark: EventTime,
+    ended: bool,
+    sealed: Option<bool>,
+    ready_at: Option<EventTime>,
+}
+
+/// What opening a leaf needs.
+pub struct LeafContext {
+    pub job: JobId,
+    pub source: Arc<dyn Source>,
+    /// The numbers and names of this instance's splits.
+    pub splits: Vec<(u32, String)>,
+    pub boundaries: Arc<SourceBoundaries>,
+    pub batch_rows: usize,
+}
+
+impl std::fmt::Debug for LeafContext {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LeafContext").field("job", &self.job).field("splits", &self.splits).finish()
+    }
+}
+
+impl std::fmt::Debug for SourceLeaf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SourceLeaf").field("source", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl SourceLeaf {
+    /// Opens the splits at their beginnings. `schema` is that of the plan's node.
+    pub fn open(
+        scan: &SourceScan,
+        schema: SchemaRef,
+        context: &LeafContext,
+    ) -> Result<Self, JobError> {
+        let request = Arc::new(ReadRequest {
+            columns: scan.columns.clone(),
+            physical_names: scan.physical_names.clone(),
+            declared: scan.declared.clone(),
+        });
+        let failed = |error| JobError::Source { name: scan.name.clone(), error };
+        let mut splits = Vec::new();
+        for (number, name) in &context.splits {
+            let reader = context.source.open(*number as usize, 0, &request).map_err(failed)?;
+            splits.push(SplitState {
+                number: *number,
+                name: name.clone(),
+                reader,
+                carried: None,
+                position: 0,
+                rejected: 0,
+                watermark: WATERMARK_NONE,
+                ended: false,
+                sealed: None,
+                ready_at: None,
+            });
+        }
+        Ok(SourceLeaf {
+            job: context.job,
+            name: scan.name.clone(),
+            decoder: Decoder::new(scan, schema),
+            on_error: scan.on_error,
+            watermark_slot: scan.watermark_slot,
+            boundaries: Arc::clone(&context.boundaries),
+            splits,
+            next_split: 0,
+            due: VecDeque::new(),
+            batch_rows: context.batch_rows,
+            polls: 0,
+        })
+    }
+
+    /// Asks for the end of `epoch`; `now` is the server's time of that tick.
+    pub fn end_epoch(&mut self, epoch: Epoch, now: EventTime) {
+        self.due.push_back((epoch, now));
+    }
+
+    /// The next batch or barrier.
+    pub fn poll(&mut self, now: EventTime) -> Result<Polled, JobError> {
+        self.polls += 1;
+        match self.due.front().copied() {
+            Some((epoch, tick)) => self.poll_sealing(epoch, tick, now),
+            None => self.poll_open(now),
+        }
+    }
+
+    fn poll_open(&mut self, now: EventTime) -> Result<Polled, JobError> {
+        // Others are catching up with this source: leave them most of the time.
+        if self.boundaries.crowded() && !self.polls.is_multiple_of(4) && self.all_aligned() {
+            return Ok(Polled::Idle { ready_at: Some(now) });
+        }
+        let mut ready_at: Option<EventTime> = None;
+        for _ in 0..self.splits.len() {
+            let i = self.next_split;
+            self.next_split = (self.next_split + 1) % self.splits.len();
+            let split = &self.splits[i];
+            if split.ended && split.carried.is_none() {
+                continue;
+            }
+            let number = split.number as usize;
+            let limit = self.boundaries.allowance(number, self.job);
+            if let Some(batch) = self.read(i, Limit::Open(limit), now)? {
+                return Ok(Polled::Batch(batch));
+            }
+            if let Some(at) = self.splits[i].ready_at {
+                ready_at = Some(ready_at.map_or(at, |r| r.min(at)));
+            }
+        }
+        Ok(Polled::Idle { ready_at })
+    }
+
+    fn all_aligned(&self) -> bool {
+        self.splits.iter().all(|s| self.boundaries.is_aligned(s.number as usize, self.job))
+    }
+
+    fn poll_sealing(
+        &mut self,
+        epoch: Epoch,
+        tick: EventTime,
+        now: EventTime,
+    ) -> Result<Polled, JobError> {
+        let mut ready_at = None;
+        for i in 0..self.splits.len() {
+            if self.splits[i].sealed.is_some() {
+                continue;
+            }
+            let (number, position) = (self.splits[i].number as usize, self.splits[i].position);
+            let seal = self.boundaries.seal(number, self.job, epoch, position);
+            if position < seal.at {
+                if let Some(batch) = self.read(i, Limit::Sealing(seal.at), now)? {
+                    return Ok(Polled::Batch(batch));
+                }
+                ready_at = self.splits[i].ready_at.or(ready_at);
+                if self.splits[i].position < seal.at {
+                    continue;
+                }
+            }
+            self.boundaries.sealed(number, self.job, epoch, seal.at);
+            self.splits[i].sealed = Some(seal.aligned);
+        }
+        if self.splits.iter().any(|s| s.sealed.is_none()) {
+            return Ok(Polled::Idle { ready_at });
+        }
+        self.due.pop_front();
+        Ok(self.barrier(epoch, tick))
+    }
+
+    fn barrier(&mut self, epoch: Epoch, now: EventTime) -> Polled {
+        let aligned = self.splits.iter().all(|s| s.sealed == Some(true));
+        let mut watermarks = vec![WATERMARK_END; self.watermark_slot + 1];
+        let mut end = true;
+        let mut progress = Vec::with_capacity(self.splits.len());
+        for split in &mut self.splits {
+            split.sealed = None;
+            let ended = split.ended && split.carried.is_none();
+            let watermark = if ended { WATERMARK_END } else { split.watermark };
+            end &= ended;
+            let slot = &mut watermarks[self.watermark_slot];
+            *slot = (*slot).min(watermark);
+            progress.push(SplitProgress {
+                source: self.name.clone(),
+                split: split.number,
+                name: split.name.clone(),
+                offset: split.position,
+                rejected: split.rejected,
+                watermark,
+            });
+        }
+        let barrier = Barrier { epoch, now, watermarks: watermarks.into(), end };
+        let alignment = if aligned { Alignment::Aligned } else { Alignment::CatchingUp };
+        Polled::Barrier(barrier, progress, alignment)
+    }
+
+    /// Reads one batch of split `i` that ends at `limit` at the latest.
+    fn read(
+        &mut self,
+        i: usize,
+        limit: Limit,
+        now: EventTime,
+    ) -> Result<Option<ChangeBatch>, JobError> {
+        let (limit, sealing) = match limit {
+            Limit::Open(Allowance::Unlimited) => (u64::MAX, None),
+            Limit::Open(Allowance::UpTo(limit)) => (limit, None),
+            Limit::Sealing(limit) => (limit, Some(limit)),
+        };
+        let split = &mut self.splits[i];
+        if split.position >= limit {
+            return Ok(None);
+        }
+        split.ready_at = None;
+        let records = match split.carried.take() {
+            Some(records) => records,
+            None if split.ended => return Ok(None),
+            None => {
+                let room = usize::try_from(limit - split.position).unwrap_or(usize::MAX);
+                let most = self.batch_rows.min(room);
+                let failed = |error| JobError::Source { name: self.name.clone(), error };
+                match split.reader.read(most, now).map_err(failed)? {
+                    Read::Records(records) => records,
+                    Read::Pending { ready_at } => {
+                        split.ready_at = ready_at;
+                        return Ok(None);
+                    }
+                    Read::End => {
+                        split.ended = true;
+                        return Ok(None);
+                    }
+                }
+            }
+        };
+        if records.start != split.position || records.end <= records.start {
+            return Err(JobError::Invariant(format!(
+                "split {} of source {} delivered records {}..{} at position {}",
+                split.name, self.name, records.start, records.end, split.position
+            )));
+        }
+        let number = split.number as usize;
+        let granted = self.boundaries.advance(number, self.job, records.end, sealing);
+        let records = if granted < records.end {
+            if granted <= records.start {
+                split.carried = Some(records);
+                return Ok(None);
+            }
+            let (now, later) = split_records(records, granted);
+            split.carried = Some(later);
+            now
+        } else {
+            records
+        };
+        split.position = records.end;
+        let decoded = self.decoder.decode(split.number, records, &mut split.watermark)?;
+        split.rejected += decoded.rejected.len() as u64;
+        if self.on_error == OnError::Fail
+            && let Some(first) = decoded.rejected.into_iter().next()
+        {
+            return Err(bad_record(&self.name, &split.name, &first));
+        }
+        // An empty batch still counts as progress: its records were rejected.
+        Ok(Some(ChangeBatch::inserts(decoded.rows)))
+    }
+}
+
+/// How far a split may be read.
+#[derive(Clone, Copy)]
+enum Limit {
+    /// Within a running epoch.
+    Open(Allowance),
+    /// To the boundary of the epoch that is ending.
+    Sealing(u64),
+}
+
+fn bad_record(source: &str, split: &str, rejected: &Rejected) -> JobError {
+    JobError::BadRecord {
+        name: source.to_owned(),
+        split: split.to_owned(),
+        reason: rejected.reason.clone(),
+    }
+}

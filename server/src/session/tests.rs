@@ -1,0 +1,364 @@
+//! Sessions over a real engine, without the wire.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::DataType;
+use arrow::util::display::array_value_to_string;
+use datafusion::scalar::ScalarValue;
+use futures::StreamExt;
+use tidemill_connectors::{ConnectorConfig, Connectors};
+use tidemill_runtime::clock::SystemClock;
+use tidemill_runtime::{Engine, EngineConfig};
+use tidemill_storage::ViewStore;
+use tidemill_types::Diagnostic;
+
+use super::api::{Execution, Session, SessionFactory, SessionStart, TransactionStatus};
+use super::{Sessions, Shared};
+use crate::serve::{QueryLimits, QueryRuntime};
+
+/// A server without sockets.
+struct Fixture {
+    shared: Arc<Shared>,
+    directory: tempfile::TempDir,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let roots = vec![directory.path().to_path_buf()];
+        let connectors = Connectors::new(&ConnectorConfig { file_roots: roots });
+        let limits = QueryLimits { threads: 2, memory_bytes: 64 << 20 };
+        let queries = QueryRuntime::start(limits).unwrap();
+        let views = Arc::new(ViewStore::new());
+        let config = EngineConfig { workers: 2, batch_rows: 100, tick: Duration::from_millis(10) };
+        let functions = tidemill_planner::functions::planning_state("UTC").task_ctx();
+        let engine = Engine::start(
+            config,
+            connectors.clone(),
+            functions,
+            Arc::clone(&views),
+            Arc::new(SystemClock),
+        )
+        .unwrap();
+        Fixture { shared: Arc::new(Shared::new(engine, views, connectors, queries)), directory }
+    }
+
+    fn session(&self) -> Client {
+        let start = SessionStart {
+            user: "ada".to_owned(),
+            database: "tidemill".to_owned(),
+            settings: vec![("TimeZone".to_owned(), "Europe/Berlin".to_owned())],
+            backend_pid: 42,
+        };
+        Client(Sessions::new(Arc::clone(&self.shared)).open(start).unwrap())
+    }
+
+    fn file(&self, name: &str, text: &str) -> String {
+        let path = self.directory.path().join(name);
+        std::fs::File::create(&path).unwrap().write_all(text.as_bytes()).unwrap();
+        path.display().to_string()
+    }
+
+    /// Waits until a job says so.
+    async fn until(&self, client: &mut Client, name: &str, state: &str) {
+        for _ in 0..500 {
+            let query = format!("SELECT state FROM tm_catalog.jobs WHERE name = '{name}'");
+            if client.rows(&query).await.unwrap() == [[state]] {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("{name} is not {state}: {:?}", client.rows("SHOW JOBS").await);
+    }
+}
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        self.shared.engine.stop();
+    }
+}
+
+struct Client(Box<dyn Session>);
+
+type Row = Vec<String>;
+
+impl Client {
+    async fn execute(
+        &mut self,
+        sql: &str,
+        parameters: Vec<ScalarValue>,
+    ) -> Result<Execution, Diagnostic> {
+        let statements = self.0.split(sql)?;
+        let [statement] = statements.as_slice() else { panic!("one statement: {sql}") };
+        let prepared = self.0.prepare(statement, &[]).await?;
+        self.0.execute(&prepared, parameters).await
+    }
+
+    async fn command(&mut self, sql: &str) -> Result<String, Diagnostic> {
+        match self.execute(sql, Vec::new()).await? {
+            Execution::Command { tag } => Ok(tag),
+            Execution::Rows { .. } => panic!("{sql} gives rows"),
+        }
+    }
+
+    async fn rows_with(
+        &mut self,
+        sql: &str,
+        parameters: Vec<ScalarValue>,
+    ) -> Result<Vec<Row>, Diagnostic> {
+        match self.execute(sql, parameters).await? {
+            Execution::Command { tag } => panic!("{sql} gives no rows but {tag}"),
+            Execution::Rows { schema, mut rows, .. } => {
+                let mut all = Vec::new();
+                while let Some(batch) = rows.next().await {
+                    let batch = batch?;
+                    assert_eq!(batch.num_columns(), schema.fields().len());
+                    all.extend((0..batch.num_rows()).map(|row| shown(&batch, row)));
+                }
+                Ok(all)
+            }
+        }
+    }
+
+    async fn rows(&mut self, sql: &str) -> Result<Vec<Row>, Diagnostic> {
+        self.rows_with(sql, Vec::new()).await
+    }
+
+    async fn state_of(&mut self, sql: &str) -> &'static str {
+        match self.execute(sql, Vec::new()).await {
+            Err(diagnostic) => diagnostic.state.code(),
+            Ok(Execution::Rows { mut rows, .. }) => {
+                while let Some(batch) = rows.next().await {
+                    if let Err(diagnostic) = batch {
+                        return diagnostic.state.code();
+                    }
+                }
+                "00000"
+            }
+            Ok(Execution::Command { .. }) => "00000",
+        }
+    }
+}
+
+fn shown(batch: &RecordBatch, row: usize) -> Row {
+    let value = |c: &arrow::array::ArrayRef| array_value_to_string(c, row).unwrap();
+    batch.columns().iter().map(value).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn queries_without_relations() {
+    let fixture = Fixture::new();
+    let mut c = fixture.session();
+    assert_eq!(c.rows("SELECT 1 AS a, 'x' AS b").await.unwrap(), [["1", "x"]]);
+    let identity = "SELECT current_user, current_database(), current_schema(), pg_backend_pid()";
+    assert_eq!(c.rows(identity).await.unwrap(), [["ada", "tidemill", "public", "42"]]);
+    assert!(
+        c.rows("SELECT pg_catalog.version()").await.unwrap()[0][0].starts_with("PostgreSQL 15")
+    );
+    let parameters = vec![ScalarValue::Int64(Some(20))];
+    let sum = c.rows_with("SELECT $1::bigint + 1", parameters).await.unwrap();
+    assert_eq!(sum, [["21"]]);
+    for (sql, state) in [
+        ("SELECT 1 / 0", "22012"),
+        ("SELECT CAST('abc' AS bigint)", "22P02"),
+        ("SELECT * FROM nowhere", "42P01"),
+        ("SELEC 1", "42601"),
+        ("SELECT nope", "42703"),
+        ("SELECT 9223372036854775807 + x FROM (VALUES (1::bigint)) AS t(x)", "22003"),
+    ] {
+        assert_eq!(c.state_of(sql).await, state, "{sql}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_view_over_a_file_is_created_read_and_dropped() {
+    let fixture = Fixture::new();
+    let mut c = fixture.session();
+    let lines: String = (0..1000).map(|i| format!("{},{i}\n", i % 10)).collect();
+    let lines = format!("k,v\n{lines}");
+    let path = fixture.file("t.csv", &lines);
+    let source = format!(
+        "CREATE SOURCE t (k bigint, v bigint, twice bigint GENERATED ALWAYS AS (v * 2) STORED) \
+         WITH (connector = 'file', path = '{path}') FORMAT PLAIN ENCODE CSV"
+    );
+    assert_eq!(c.command(&source).await.unwrap(), "CREATE SOURCE");
+    let total = c.rows("SELECT count(*), sum(twice), min(v) FROM t WHERE k < 5").await.unwrap();
+    assert_eq!(total, [["500", "497000", "0"]]);
+    let view =
+        "CREATE MATERIALIZED VIEW m AS SELECT k, count(*) AS n, sum(v) AS s FROM t GROUP BY k";
+    assert_eq!(c.command(view).await.unwrap(), "CREATE MATERIALIZED VIEW");
+    fixture.until(&mut c, "m", "finished").await;
+    let got = c.rows("SELECT k, n, s FROM m WHERE k >= 8 ORDER BY k").await.unwrap();
+    assert_eq!(got, [["8", "100", "50300"], ["9", "100", "50400"]]);
+    assert_eq!(c.rows("SELECT count(*) FROM m").await.unwrap(), [["10"]]);
+    let read = "SELECT rows_read, rows_in, rejected_rows FROM tm_catalog.jobs";
+    assert_eq!(c.rows(read).await.unwrap(), [["1000", "1000", "0"]]);
+    assert_eq!(
+        c.rows("SELECT source, \"offset\", ended FROM tm_catalog.splits").await.unwrap(),
+        [["t", "1000", "true"]]
+    );
+    assert_eq!(c.state_of(view).await, "42P07");
+    assert_eq!(c.state_of("DROP SOURCE t").await, "2BP01");
+    assert_eq!(c.command("DROP SOURCE t CASCADE").await.unwrap(), "DROP SOURCE");
+    assert!(c.0.take_notices().iter().any(|n| n.message.contains("drop cascades")));
+    assert_eq!(c.state_of("SELECT * FROM m").await, "42P01");
+    assert!(c.rows("SELECT id FROM tm_catalog.jobs").await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failing_creation_leaves_nothing() {
+    let fixture = Fixture::new();
+    let mut c = fixture.session();
+    let path = fixture.file("bad.csv", "v\n1\nx\n");
+    let source = format!(
+        "CREATE SOURCE bad (v bigint) WITH (connector = 'file', path = '{path}', on_error = 'fail') \
+         FORMAT PLAIN ENCODE CSV"
+    );
+    c.command(&source).await.unwrap();
+    assert_eq!(c.state_of("SELECT * FROM bad").await, "22P04");
+    let view = "CREATE MATERIALIZED VIEW m AS SELECT count(*) AS n FROM bad";
+    match c.command(view).await {
+        // The failure may come before or after the first visible epoch.
+        Err(diagnostic) => {
+            assert_eq!(diagnostic.state.code(), "22P04");
+            assert_eq!(c.state_of("SELECT * FROM m").await, "42P01");
+            assert!(c.rows("SHOW JOBS").await.unwrap().is_empty());
+        }
+        Ok(_) => {
+            fixture.until(&mut c, "m", "failed").await;
+            c.command("DROP MATERIALIZED VIEW m").await.unwrap();
+        }
+    }
+    assert_eq!(c.command("DROP SOURCE bad").await.unwrap(), "DROP SOURCE");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn transactions_follow_postgresql() {
+    let fixture = Fixture::new();
+    let mut c = fixture.session();
+    c.0.take_notices();
+    assert_eq!(c.command("COMMIT").await.unwrap(), "COMMIT");
+    assert_eq!(c.0.take_notices()[0].message, "there is no transaction in progress");
+    assert_eq!(c.command("BEGIN ISOLATION LEVEL SERIALIZABLE").await.unwrap(), "BEGIN");
+    assert_eq!(c.rows("SHOW transaction_isolation").await.unwrap(), [["serializable"]]);
+    let create = "CREATE SCHEMA s";
+    assert_eq!(c.state_of(create).await, "25001");
+    assert_eq!(c.0.transaction_status(), TransactionStatus::Failed);
+    assert_eq!(c.state_of("SELECT 1").await, "25P02");
+    assert_eq!(c.command("COMMIT").await.unwrap(), "ROLLBACK");
+    assert_eq!(c.0.transaction_status(), TransactionStatus::Idle);
+    assert_eq!(c.command(create).await.unwrap(), "CREATE SCHEMA");
+    assert_eq!(c.rows("SHOW transaction_isolation").await.unwrap(), [["repeatable read"]]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_reads_one_epoch_of_a_changing_view() {
+    let fixture = Fixture::new();
+    let mut c = fixture.session();
+    c.command("CREATE SOURCE bids WITH (connector = 'nexmark', nexmark.table.type = 'bid', nexmark.event.rate = 20000)")
+        .await
+        .unwrap();
+    c.command("CREATE MATERIALIZED VIEW n AS SELECT count(*) AS n FROM bids").await.unwrap();
+    assert_eq!(c.state_of("SELECT * FROM bids").await, "0A000");
+    let count = "SELECT n FROM n";
+    let read = "SELECT sum(\"offset\") FROM tm_catalog.splits";
+    let mut seen = Vec::new();
+    for _ in 0..5 {
+        c.command("BEGIN").await.unwrap();
+        let first = c.rows(count).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        assert_eq!(c.rows(count).await.unwrap(), first, "the same epoch");
+        assert_eq!(c.rows(read).await.unwrap(), first, "the input of that epoch");
+        c.command("COMMIT").await.unwrap();
+        seen.push(first);
+    }
+    seen.dedup();
+    assert!(seen.len() > 1, "the view changes: {seen:?}");
+    c.command("DROP MATERIALIZED VIEW n").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_prepared_query_survives_a_change_of_the_catalog() {
+    let fixture = Fixture::new();
+    let mut c = fixture.session();
+    c.command("CREATE VIEW v AS SELECT 1::bigint AS a, 'x' AS b").await.unwrap();
+    let statement = c.0.split("SELECT a FROM v WHERE a = $1").unwrap().remove(0);
+    let prepared = c.0.prepare(&statement, &[]).await.unwrap();
+    assert_eq!(prepared.parameters(), [DataType::Int64]);
+    c.command("CREATE OR REPLACE VIEW v AS SELECT 1::bigint AS a, 'y' AS b, 2 AS c").await.unwrap();
+    let one = vec![ScalarValue::Int64(Some(1))];
+    assert!(c.0.execute(&prepared, one.clone()).await.is_ok());
+    c.command("DROP VIEW v").await.unwrap();
+    let gone = c.0.execute(&prepared, one).await.unwrap_err();
+    assert_eq!(gone.state.code(), "42P01");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn settings_show_and_describe() {
+    let fixture = Fixture::new();
+    let mut c = fixture.session();
+    assert_eq!(c.rows("SHOW TimeZone").await.unwrap(), [["UTC"]]);
+    assert!(c.0.take_notices()[0].message.contains("Europe/Berlin"));
+    c.command("CREATE SCHEMA s").await.unwrap();
+    c.command("SET search_path TO s").await.unwrap();
+    c.command("CREATE VIEW v AS SELECT 1 AS a").await.unwrap();
+    assert_eq!(c.rows("SHOW VIEWS").await.unwrap(), [["s", "v"]]);
+    c.command("SET search_path TO public").await.unwrap();
+    assert_eq!(c.rows("SELECT a FROM s.v").await.unwrap(), [["1"]]);
+    assert_eq!(c.rows("DESCRIBE s.v").await.unwrap()[0][..2], ["a", "integer"]);
+    assert_eq!(
+        c.rows("SHOW CREATE VIEW s.v").await.unwrap(),
+        [["s.v", "CREATE VIEW v AS SELECT 1 AS a"]]
+    );
+    assert_eq!(c.state_of("SHOW no_such_setting").await, "42704");
+    assert!(
+        c.rows("SHOW CONNECTORS").await.unwrap().contains(&vec!["nexmark".into(), "source".into()])
+    );
+    assert!(!c.rows("SHOW OPTIONS FOR CONNECTOR nexmark").await.unwrap().is_empty());
+    c.command("SET statement_timeout = '2s'").await.unwrap();
+    assert_eq!(c.0.statement_timeout(), Some(Duration::from_secs(2)));
+    assert_eq!(c.command("DROP SCHEMA s CASCADE").await.unwrap(), "DROP SCHEMA");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn insert_into_a_declared_target_starts_a_job() {
+    let fixture = Fixture::new();
+    let mut c = fixture.session();
+    let path = fixture.file("t.csv", "v\n1\n2\n3\n");
+    c.command(&format!(
+        "CREATE SOURCE t (v bigint) WITH (connector = 'file', path = '{path}') FORMAT PLAIN ENCODE CSV"
+    ))
+    .await
+    .unwrap();
+    let target = "CREATE TABLE sink (v integer) WITH ('connector' = 'blackhole')";
+    assert_eq!(c.command(target).await.unwrap(), "CREATE TABLE");
+    let insert = "INSERT INTO sink SELECT v FROM t";
+    assert_eq!(c.command(insert).await.unwrap(), "INSERT 0 0");
+    fixture.until(&mut c, "sink", "finished").await;
+    assert_eq!(c.rows("SELECT rows_out FROM tm_catalog.jobs").await.unwrap(), [["3"]]);
+    assert_eq!(c.state_of(insert).await, "55000");
+    assert_eq!(c.state_of("DROP SOURCE t").await, "2BP01");
+    c.command("DROP SINK sink").await.unwrap();
+    assert!(c.rows("SHOW JOBS").await.unwrap().is_empty());
+}
+
+/// A stream that is dropped half-way releases its epoch; a session goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dropped_stream_stops_its_query() {
+    let fixture = Fixture::new();
+    let mut c = fixture.session();
+    c.command("CREATE SOURCE bids WITH (connector = 'nexmark', nexmark.table.type = 'bid', nexmark.event.num = 5000000)")
+        .await
+        .unwrap();
+    let Execution::Rows { mut rows, .. } =
+        c.execute("SELECT auction, price, channel FROM bids", Vec::new()).await.unwrap()
+    else {
+        panic!("rows")
+    };
+    assert!(rows.next().await.unwrap().unwrap().num_rows() > 0);
+    drop(rows);
+    assert_eq!(c.rows("SELECT 1").await.unwrap(), [["1"]]);
+}

@@ -1,0 +1,106 @@
+"""Types over the wire: text and binary carry the same values, parameters arrive."""
+
+import datetime
+from decimal import Decimal
+
+import psycopg
+from tidemill import DATA, Server
+
+# An expression and the value that a client must see, whatever the format.
+VALUES = [
+    ("CAST(32767 AS smallint)", 32767),
+    ("CAST(-2147483648 AS int)", -2147483648),
+    ("CAST(9223372036854775807 AS bigint)", 9223372036854775807),
+    ("CAST(1.5 AS real)", 1.5),
+    ("CAST(0.1 AS double precision)", 0.1),
+    ("CAST(-123.456 AS numeric(10, 3))", Decimal("-123.456")),
+    ("CAST(0 AS numeric(5, 2))", Decimal("0.00")),
+    ("CAST(10000.0001 AS numeric(20, 4))", Decimal("10000.0001")),
+    ("CAST('0.00000012' AS numeric(20, 8))", Decimal("0.00000012")),
+    ("CAST('99999999999999999999999999999999999999' AS numeric(38, 0))", Decimal("9" * 38)),
+    ("'naïve 日本'", "naïve 日本"),
+    ("''", ""),
+    ("true", True),
+    ("CAST('2024-02-29' AS date)", datetime.date(2024, 2, 29)),
+    ("CAST('1969-12-31' AS date)", datetime.date(1969, 12, 31)),
+    ("CAST('2024-02-29 12:34:56.789012' AS timestamp)", datetime.datetime(2024, 2, 29, 12, 34, 56, 789012)),
+    ("CAST('1969-12-31 23:59:59.5' AS timestamp)", datetime.datetime(1969, 12, 31, 23, 59, 59, 500000)),
+    ("CAST('2024-02-29 12:00:00+00' AS timestamptz)",
+     datetime.datetime(2024, 2, 29, 12, tzinfo=datetime.timezone.utc)),
+    ("CAST('12:34:56.5' AS time)", datetime.time(12, 34, 56, 500000)),
+    ("CAST('1 day 02:03:04' AS interval)", datetime.timedelta(days=1, hours=2, minutes=3, seconds=4)),
+    ("CAST(NULL AS int)", None),
+    ("NULL", None),
+]  # fmt: skip
+
+
+def test_text_and_binary_agree():
+    with Server() as server, psycopg.connect(server.dsn(), autocommit=True) as connection:
+        for expression, value in VALUES:
+            for binary in (False, True):
+                with connection.cursor(binary=binary) as cursor:
+                    cursor.execute(f"SELECT {expression} AS v", prepare=True)
+                    got = cursor.fetchone()[0]
+                assert got == value and type(got) is type(value), (expression, binary, got)
+
+
+def test_a_file_reads_the_same_in_both_formats():
+    with Server() as server, psycopg.connect(server.dsn(), autocommit=True) as connection:
+        connection.execute(
+            f"""
+            CREATE SOURCE orders (
+                id BIGINT, ts TIMESTAMP, customer TEXT, qty INT, small SMALLINT, amount NUMERIC(12, 2),
+                price DOUBLE PRECISION, rate REAL, day DATE, flag BOOLEAN, big BIGINT, note TEXT
+            ) WITH (connector = 'file', path = '{DATA}/orders.csv') FORMAT PLAIN ENCODE CSV (header = true)
+            """
+        )
+        query = "SELECT * FROM orders ORDER BY id"
+        text = connection.cursor(binary=False).execute(query).fetchall()
+        binary = connection.cursor(binary=True).execute(query).fetchall()
+        assert len(text) == 400 and text == binary
+
+
+def test_parameters():
+    with Server() as server, psycopg.connect(server.dsn(), autocommit=True) as connection:
+        one = lambda sql, *p: connection.execute(sql, p).fetchone()[0]  # noqa: E731
+        assert one("SELECT %s::int + 1", 41) == 42
+        assert one("SELECT %s || 'b'", "a") == "ab"
+        assert one("SELECT %s::numeric(10, 2)", Decimal("1.25")) == Decimal("1.25")
+        assert one("SELECT %s::timestamp + INTERVAL '1 hour'", datetime.datetime(2024, 1, 1)) == datetime.datetime(
+            2024, 1, 1, 1
+        )
+        assert one("SELECT %s::int IS NULL", None) is True
+        assert one("SELECT %b::bigint", 5) == 5
+        # The same statement many times, so that the driver prepares it.
+        for i in range(12):
+            assert one("SELECT %s::bigint * 2", i) == 2 * i
+
+
+def test_prepared_statements_and_portals():
+    with Server() as server, psycopg.connect(server.dsn()) as connection:
+        server.psql("CREATE SOURCE bid WITH (connector = 'nexmark', nexmark.table.type = 'bid', nexmark.event.num = 5000)")
+        with connection.pipeline():
+            cursors = [connection.execute("SELECT %s::int", (i,)) for i in range(50)]
+        assert [c.fetchone()[0] for c in cursors] == list(range(50))
+        assert connection.execute("SELECT count(*) FROM bid").fetchone() == (4600,)
+        connection.rollback()
+        try:
+            connection.execute("SELECT nothing FROM bid")
+            raise AssertionError("an unknown column was accepted")
+        except psycopg.errors.UndefinedColumn:
+            pass
+        try:
+            connection.execute("SELECT 1")
+            raise AssertionError("the failed transaction went on")
+        except psycopg.errors.InFailedSqlTransaction:
+            connection.rollback()
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_notices_and_settings():
+    with Server() as server:
+        with psycopg.connect(server.dsn() + " options='-c statement_timeout=1234'") as connection:
+            assert connection.execute("SHOW statement_timeout").fetchone()[0] in ("1234ms", "1234")
+            assert connection.info.parameter_status("server_encoding") == "UTF8"
+            assert connection.info.parameter_status("standard_conforming_strings") == "on"
+            assert int(connection.info.server_version) >= 150000
