@@ -13,7 +13,7 @@ use arrow::compute::{CastOptions, FilterBuilder, cast_with_options};
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
 
-use crate::names;
+use tidemill_types::names;
 
 /// Whether values of `own` can be delivered as `declared`; single values may still
 /// be out of range.

@@ -13,7 +13,6 @@
 pub mod columns;
 pub mod error;
 pub mod formats;
-pub mod names;
 pub mod options;
 pub mod registry;
 pub mod sink;

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use tidemill_types::{Diagnostic, OptionFact, OptionKind, Options, SqlState};
 
 use crate::formats::text::datetime;
-use crate::names;
+use tidemill_types::names;
 
 /// A parsed value.
 #[derive(Clone, PartialEq, Eq, Debug)]

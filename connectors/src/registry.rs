@@ -14,13 +14,13 @@ use tidemill_types::{
 };
 
 use crate::error::ConnectorError;
-use crate::names;
 use crate::options::wanted;
 use crate::sink::Sink;
 use crate::sinks::blackhole;
 use crate::source::Source;
 use crate::sources::file::roots::Roots;
 use crate::sources::{file, nexmark};
+use tidemill_types::names;
 
 /// What the server's configuration says about connectors.
 #[derive(Clone, Debug, Default)]

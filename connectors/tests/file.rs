@@ -172,6 +172,18 @@ fn bad_records_are_rejected_alone() {
 }
 
 #[test]
+fn what_is_rejected_does_not_depend_on_the_columns_read() {
+    let contents = "a,b,c\n1,2,3\nx,2,3\n1,x,3\n1,2,x\n";
+    let file = Fixture::new(contents, &["a int", "b int", "c int"], &[]);
+    for columns in [&["a"][..], &["c"], &["b", "a"]] {
+        let (rows, rejected) = file.read(columns, 0, 2).unwrap();
+        assert_eq!(rows.num_rows(), 1, "{columns:?}");
+        let ordinals: Vec<u64> = rejected.iter().map(|r| r.ordinal).collect();
+        assert_eq!(ordinals, [1, 2, 3], "{columns:?}");
+    }
+}
+
+#[test]
 fn a_stray_quote_costs_its_line_only() {
     let file = Fixture::new("a,b\n1,x\n2,\"y\n3,z\n4,w\n", &["a int", "b text"], &[]);
     let (rows, reasons) = file.rows();

@@ -79,7 +79,9 @@ pub enum ObjectKind {
     MaterializedView(MaterializedViewObject),
     Sink(SinkObject),
     /// A relation of `tm_catalog`; the server answers its rows.
-    System { schema: SchemaRef },
+    System {
+        schema: SchemaRef,
+    },
 }
 
 impl ObjectKind {

@@ -13,7 +13,9 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use arrow::datatypes::Schema;
+use arrow::datatypes::{DataType, Schema};
+use arrow::util::display::array_value_to_string;
+use datafusion::common::ScalarValue;
 use datafusion::physical_expr::expressions::{BinaryExpr, CastExpr, Column, Literal};
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use tidemill_types::WindowSpec;
@@ -69,7 +71,9 @@ fn explain_node(
     let details = details(node, &input_schema, graph);
     let separator = if details.is_empty() { "" } else { "  " };
     line(text, indent, &format!("-> {}{separator}{details}", node.operator.name()));
-    line(text, indent + 5, &format!("columns: {}", field_names(&node.schema)));
+    if let Some(columns) = shown_columns(node) {
+        line(text, indent + 5, &format!("columns: {columns}"));
+    }
     line(text, indent + 5, &properties(&node.properties, &node.schema));
     for child in &node.inputs {
         explain_node(fragment, *child, graph, indent + 2, text);
@@ -80,9 +84,10 @@ fn details(node: &Node, input: &Schema, graph: &FragmentGraph) -> String {
     match &node.operator {
         Operator::Source(scan) => source(scan),
         Operator::ExchangeInput { exchange } => {
-            let from = graph.fragments.iter().find(
-                |f| matches!(&f.output, Output::Exchange { id, .. } if id == exchange),
-            );
+            let from = graph
+                .fragments
+                .iter()
+                .find(|f| matches!(&f.output, Output::Exchange { id, .. } if id == exchange));
             match from {
                 Some(f) => format!("exchange {} from fragment {}", exchange.0, f.id.0),
                 None => format!("exchange {}", exchange.0),
@@ -90,12 +95,18 @@ fn details(node: &Node, input: &Schema, graph: &FragmentGraph) -> String {
         }
         Operator::Filter { predicate } => expression(predicate),
         Operator::Project { expressions } => list(expressions.iter().map(expression)),
-        Operator::AssignSlices(a) => {
-            window(&a.window, input.field(a.time_column).name(), a.watermark_column, a.allowed_lateness)
-        }
-        Operator::AssignWindows(a) => {
-            window(&a.window, input.field(a.time_column).name(), a.watermark_column, a.allowed_lateness)
-        }
+        Operator::AssignSlices(a) => window(
+            &a.window,
+            input.field(a.time_column).name(),
+            a.watermark_column,
+            a.allowed_lateness,
+        ),
+        Operator::AssignWindows(a) => window(
+            &a.window,
+            input.field(a.time_column).name(),
+            a.watermark_column,
+            a.allowed_lateness,
+        ),
         Operator::LocalAggregate(a) => aggregate(a, input, true),
         Operator::GlobalAggregate(a) => aggregate(a, input, false),
         Operator::Materialize(m) => {
@@ -188,11 +199,11 @@ fn aggregate(a: &Aggregate, input: &Schema, local: bool) -> String {
 
 fn call(c: &AggregateCall, input: Option<&Schema>) -> String {
     let Some(input) = input else {
-        return format!("{} {}", c.output_name, pg_type_name(&c.output_type));
+        return c.output_name.clone();
     };
     let argument = c.argument.map_or("*", |a| input.field(a).name());
     let filter = match c.filter {
-        Some(f) => format!(" filter {}", input.field(f).name()),
+        Some(f) => format!(" FILTER ({})", input.field(f).name()),
         None => String::new(),
     };
     format!("{}({argument}){filter}", c.function.name())
@@ -236,8 +247,17 @@ fn columns(positions: &[usize], schema: &Schema) -> String {
     }
 }
 
-fn field_names(schema: &Schema) -> String {
-    list(schema.fields().iter().map(|f| format!("{} {}", f.name(), pg_type_name(f.data_type()))))
+/// Types where rows come in and go out, names where they change, nothing where
+/// they are the input's.
+fn shown_columns(node: &Node) -> Option<String> {
+    let fields = node.schema.fields().iter();
+    match &node.operator {
+        Operator::Source(_) | Operator::Materialize(_) | Operator::Sink(_) => {
+            Some(list(fields.map(|f| format!("{} {}", f.name(), pg_type_name(f.data_type())))))
+        }
+        Operator::Filter { .. } | Operator::ExchangeInput { .. } => None,
+        _ => Some(list(fields.map(|f| f.name().clone()))),
+    }
 }
 
 fn list(parts: impl Iterator<Item = String>) -> String {
@@ -245,12 +265,12 @@ fn list(parts: impl Iterator<Item = String>) -> String {
 }
 
 /// An expression as SQL would have it, as far as it is made of the usual parts.
-fn expression(e: &Arc<dyn PhysicalExpr>) -> String {
+pub(crate) fn expression(e: &Arc<dyn PhysicalExpr>) -> String {
     if let Some(column) = e.downcast_ref::<Column>() {
         return column.name().to_owned();
     }
     if let Some(literal) = e.downcast_ref::<Literal>() {
-        return literal.value().to_string();
+        return constant(literal.value());
     }
     if let Some(cast) = e.downcast_ref::<CastExpr>() {
         return format!("{}::{}", operand(cast.expr()), pg_type_name(cast.cast_type()));
@@ -265,6 +285,21 @@ fn expression(e: &Arc<dyn PhysicalExpr>) -> String {
         };
     }
     e.to_string()
+}
+
+fn constant(value: &ScalarValue) -> String {
+    match value {
+        ScalarValue::IntervalMonthDayNano(Some(i)) if i.months == 0 && i.days == 0 => {
+            format!("INTERVAL '{}'", length(i.nanoseconds / 1_000))
+        }
+        v if v.is_null() || v.data_type().is_numeric() || v.data_type() == DataType::Boolean => {
+            v.to_string()
+        }
+        v => {
+            let text = v.to_array().and_then(|a| Ok(array_value_to_string(&a, 0)?));
+            format!("'{}'", text.unwrap_or_else(|_| v.to_string()))
+        }
+    }
 }
 
 fn operand(e: &Arc<dyn PhysicalExpr>) -> String {

@@ -14,5 +14,6 @@ pub mod lower;
 pub mod parse;
 pub mod rules;
 pub mod types_sql;
+mod walk;
 
 pub use error::PlanError;

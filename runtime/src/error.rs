@@ -87,10 +87,8 @@ impl EngineError {
                 Diagnostic::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, text)
                     .with_hint("Try again when it has caught up, or read the views one by one.")
             }
-            EngineError::EpochGone { .. } => {
-                Diagnostic::new(SqlState::SERIALIZATION_FAILURE, text)
-                    .with_hint("Run the transaction again.")
-            }
+            EngineError::EpochGone { .. } => Diagnostic::new(SqlState::SERIALIZATION_FAILURE, text)
+                .with_hint("Run the transaction again."),
             EngineError::Stopped => {
                 Diagnostic::new(SqlState::ADMIN_SHUTDOWN, "the server is shutting down")
             }

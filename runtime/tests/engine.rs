@@ -1,129 +1,23 @@
 //! The engine end to end, below SQL: hand-made plans over the Nexmark source,
 //! compared with reading the source directly.
+#![allow(clippy::unwrap_used)]
+
+mod support;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::AsArray;
-use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit};
-use datafusion::physical_expr::expressions::col;
+use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use datafusion::prelude::SessionContext;
+use support::{bid_columns, counting_plan, options};
 use tidemill_connectors::source::{Read, ReadRequest};
 use tidemill_connectors::{ConnectorConfig, Connectors};
 use tidemill_runtime::clock::SystemClock;
 use tidemill_runtime::{Engine, EngineConfig, JobKind, JobSpec, JobState};
 use tidemill_storage::views::{ViewSchema, ViewStore};
-use tidemill_types::plan::{
-    Aggregate, AggregateCall, AggregateFunction, ChangelogKind, Distribution, EmitMode, Fragment,
-    FragmentGraph, Materialize, Node, Operator, Output, Properties, SourceScan, StateKind, wire,
-};
-use tidemill_types::{Epoch, ExchangeId, FragmentId, JobId, ObjectId, OnError, OperatorId, Options};
-
-const SOURCE: ObjectId = ObjectId(1);
-
-fn options(events: u64, rate: u64) -> Options {
-    let text = |k: &str, v: String| (k.to_owned(), v);
-    [
-        text("nexmark.table.type", "bid".into()),
-        text("nexmark.event.num", events.to_string()),
-        text("nexmark.event.rate", rate.to_string()),
-        text("nexmark.split.num", "3".into()),
-    ]
-    .into()
-}
-
-fn bid_columns() -> Vec<Field> {
-    vec![
-        Field::new("auction", DataType::Int64, false),
-        Field::new("date_time", DataType::Timestamp(TimeUnit::Microsecond, None), false),
-    ]
-}
-
-fn properties(changelog: ChangelogKind, stream_key: Vec<usize>) -> Properties {
-    Properties {
-        changelog,
-        stream_key,
-        watermarks: vec![],
-        distribution: Distribution::Split,
-        row_watermark: None,
-        state: StateKind::None,
-    }
-}
-
-fn node(id: u32, operator: Operator, inputs: Vec<usize>, schema: &SchemaRef) -> Node {
-    let upsert = matches!(operator, Operator::GlobalAggregate(_) | Operator::Materialize(_));
-    let kind = if upsert { ChangelogKind::Upsert } else { ChangelogKind::AppendOnly };
-    Node {
-        id: OperatorId(id),
-        operator,
-        inputs,
-        schema: Arc::clone(schema),
-        properties: properties(kind, vec![]),
-    }
-}
-
-/// `SELECT auction, count(*) FROM bid GROUP BY auction`, or without the grouping.
-fn counting_plan(connectors: &Connectors, options: &Options, view: ObjectId, grouped: bool) -> Vec<u8> {
-    use tidemill_types::ConnectorFacts;
-    let shape = connectors.source_shape("nexmark", options, &[]).unwrap();
-    let schema: SchemaRef = Arc::new(Schema::new(bid_columns()));
-    let scan = SourceScan {
-        source: SOURCE,
-        name: "bid".into(),
-        connector: "nexmark".into(),
-        options: shape.options,
-        columns: bid_columns(),
-        physical_names: vec!["auction".into(), "date_time".into()],
-        declared: bid_columns(),
-        computed: vec![],
-        watermark: Some(col("date_time", &schema).unwrap()),
-        row_id: false,
-        row_watermark: false,
-        watermark_slot: 0,
-        on_error: OnError::Drop,
-        bounded: shape.bounded,
-    };
-    let aggregate = Aggregate {
-        group: if grouped { vec![0] } else { vec![] },
-        window: None,
-        calls: vec![AggregateCall {
-            function: AggregateFunction::Count,
-            argument: None,
-            filter: None,
-            input_type: DataType::Null,
-            output_type: DataType::Int64,
-            output_name: "n".into(),
-        }],
-        emit: EmitMode::OnUpdate,
-    };
-    let partial = aggregate.partial_schema(&schema);
-    let result = aggregate.output_schema(&schema);
-    let keys: Vec<usize> = if grouped { vec![0] } else { vec![] };
-    let materialize = Materialize { view, key: keys.clone(), append_only: false };
-    let graph = FragmentGraph {
-        fragments: vec![
-            Fragment {
-                id: FragmentId(0),
-                nodes: vec![
-                    node(0, Operator::Source(scan), vec![], &schema),
-                    node(1, Operator::LocalAggregate(aggregate.clone()), vec![0], &partial),
-                ],
-                output: Output::Exchange { id: ExchangeId(0), keys },
-            },
-            Fragment {
-                id: FragmentId(1),
-                nodes: vec![
-                    node(2, Operator::ExchangeInput { exchange: ExchangeId(0) }, vec![], &partial),
-                    node(3, Operator::GlobalAggregate(aggregate.global()), vec![0], &result),
-                    node(4, Operator::Materialize(materialize), vec![1], &result),
-                ],
-                output: Output::None,
-            },
-        ],
-    };
-    wire::encode(&graph).unwrap()
-}
+use tidemill_types::{Epoch, JobId, ObjectId, Options};
 
 struct Setup {
     engine: Engine,
@@ -156,7 +50,11 @@ impl Setup {
         let key = if grouped { vec![0] } else { vec![] };
         let parallelism = self.engine.workers();
         self.views
-            .create(view, ViewSchema { stored, key, append_only: false }, self.engine.parts(parallelism))
+            .create(
+                view,
+                ViewSchema { stored, key, append_only: false },
+                self.engine.parts(parallelism),
+            )
             .unwrap();
         let plan = counting_plan(&self.connectors, options, view, grouped);
         let spec = JobSpec {
@@ -223,8 +121,10 @@ async fn a_grouped_count_equals_reading_the_source() {
         setup.start(1, &options, true);
         setup.finished(1).await;
         let pin = setup.engine.pin(&[JobId(1)], Epoch::ZERO).await.unwrap();
-        let expected: Vec<Vec<i64>> =
-            direct_counts(&setup.connectors, &options).into_iter().map(|(k, v)| vec![k, v]).collect();
+        let expected: Vec<Vec<i64>> = direct_counts(&setup.connectors, &options)
+            .into_iter()
+            .map(|(k, v)| vec![k, v])
+            .collect();
         assert_eq!(setup.rows(1, pin.epoch()), expected, "{workers} workers, {batch_rows} rows");
         let jobs = setup.engine.jobs_at(pin.epoch());
         assert_eq!(jobs[0].summary.records_read(), 46_000);

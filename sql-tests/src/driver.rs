@@ -87,9 +87,9 @@ impl Driver {
     }
 
     async fn await_job(&self, name: &str) -> Result<(), DriverError> {
-        // Jobs of every schema are listed; the name is qualified where it is not ours.
+        // Jobs of every schema are listed, with their schema where it is not `public`.
         let query = format!(
-            "SELECT state, error FROM tm_catalog.jobs WHERE name = '{name}' OR name = '{}.{name}'",
+            "SELECT state, error FROM tm_catalog.jobs WHERE name = '{}.{name}'",
             self.schema
         );
         let deadline = Instant::now() + JOB_PATIENCE;

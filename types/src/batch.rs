@@ -65,9 +65,9 @@ impl ChangeBatch {
         Ok(ChangeBatch {
             ops: match &self.ops {
                 Ops::Insert => Ops::Insert,
-                Ops::Signs { neg } => Ops::Signs {
-                    neg: (0..keep.len()).filter(kept).map(|i| neg.value(i)).collect(),
-                },
+                Ops::Signs { neg } => {
+                    Ops::Signs { neg: (0..keep.len()).filter(kept).map(|i| neg.value(i)).collect() }
+                }
             },
             hash: self.hash.as_ref().map(|h| (0..keep.len()).filter(kept).map(|i| h[i]).collect()),
             rows,

@@ -25,7 +25,10 @@ pub enum ConnectorKind {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OptionKind {
     Text,
-    Integer { min: i64, max: i64 },
+    Integer {
+        min: i64,
+        max: i64,
+    },
     Boolean,
     /// `5 s`, `100ms`, `1 hour`: a number and a unit, or SQL interval text.
     Duration,

@@ -15,6 +15,7 @@ pub mod connector;
 pub mod diagnostic;
 pub mod hidden;
 pub mod ids;
+pub mod names;
 pub mod plan;
 pub mod time;
 pub mod vnode;

@@ -19,9 +19,7 @@
 //! | text, bytea, uuid | the bytes |
 //! | NULL of any type | none, and the seed is `h(i-1)` xor [`NULL_SEED`] |
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, FixedSizeBinaryArray, PrimitiveArray,
-};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, FixedSizeBinaryArray, PrimitiveArray};
 use arrow::datatypes::{
     ArrowPrimitiveType, DataType, Date32Type, Decimal128Type, Decimal256Type, Float32Type,
     Float64Type, Int16Type, Int32Type, Int64Type, Time64MicrosecondType, TimeUnit,

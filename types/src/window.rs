@@ -186,7 +186,10 @@ mod tests {
                             assert_eq!(got.refused_windows as usize, all.len() - open.len());
                             if let Some((_, end)) = open.first() {
                                 assert_eq!(got.first_window_end, *end);
-                                assert_eq!(spec.latest_window_end(got.slice_end), open[open.len() - 1].1);
+                                assert_eq!(
+                                    spec.latest_window_end(got.slice_end),
+                                    open[open.len() - 1].1
+                                );
                             }
                         }
                     }

@@ -6,42 +6,84 @@
 //! as an alias where it is the only one, and [`output_names`] gives the result
 //! its names whether they repeat or not.
 
-use std::collections::HashMap;
-use std::ops::ControlFlow;
+use std::collections::{HashMap, HashSet};
 
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::logical_expr::LogicalPlan;
 use sqlparser::ast::{
-    self, Expr, Ident, ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, VisitMut,
-    VisitorMut,
+    self, Expr, FunctionArg, FunctionArgExpr, Ident, ObjectName, ObjectNamePart, Query, Select,
+    SelectItem, SetExpr, TableFactor,
 };
+
+use tidemill_types::hidden;
 
 use crate::parse::fold;
 
 const UNNAMED: &str = "?column?";
 
-/// Gives unnamed columns aliases, in subqueries too.
-pub(super) fn name_columns(query: &mut Query) {
-    let _: ControlFlow<()> = query.visit(&mut Namer);
+/// Gives the columns of a result names that differ, which DataFusion needs and
+/// PostgreSQL does not; [`output_names`] puts the real ones back.
+pub(super) fn distinguish_columns(query: &mut Query) {
+    let select = match query.body.as_mut() {
+        SetExpr::Select(select) => select,
+        SetExpr::Query(inner) => return distinguish_columns(inner),
+        _ => return,
+    };
+    let mut seen = HashSet::new();
+    for (i, item) in select.projection.iter_mut().enumerate() {
+        let Some(name) = item_name(item) else { return };
+        if seen.insert(name.clone()) {
+            continue;
+        }
+        if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
+            let alias = Ident::with_quote('"', format!("{}{i}_{name}", hidden::PREFIX));
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+        }
+    }
 }
 
-struct Namer;
-
-impl VisitorMut for Namer {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        name_body(&mut query.body);
-        ControlFlow::Continue(())
+/// Gives unnamed columns aliases, in CTEs and relations too. Subqueries within
+/// expressions have no names that anything could see.
+pub(super) fn name_columns(query: &mut Query) {
+    for cte in query.with.iter_mut().flat_map(|w| &mut w.cte_tables) {
+        name_columns(&mut cte.query);
     }
+    name_body(&mut query.body);
 }
 
 fn name_body(body: &mut SetExpr) {
     match body {
-        SetExpr::Select(select) => name_select(select),
+        SetExpr::Select(select) => {
+            for from in &mut select.from {
+                name_relation(&mut from.relation);
+                from.joins.iter_mut().for_each(|j| name_relation(&mut j.relation));
+            }
+            name_select(select);
+        }
+        SetExpr::Query(query) => name_columns(query),
         SetExpr::SetOperation { left, right, .. } => {
             name_body(left);
             name_body(right);
+        }
+        _ => {}
+    }
+}
+
+fn name_relation(relation: &mut TableFactor) {
+    match relation {
+        TableFactor::Derived { subquery, .. } => name_columns(subquery),
+        TableFactor::NestedJoin { table_with_joins, .. } => {
+            name_relation(&mut table_with_joins.relation);
+            table_with_joins.joins.iter_mut().for_each(|j| name_relation(&mut j.relation));
+        }
+        // The relation of TUMBLE or HOP.
+        TableFactor::Table { args: Some(arguments), .. } => {
+            for argument in &mut arguments.args {
+                if let FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Subquery(query))) = argument
+                {
+                    name_columns(query);
+                }
+            }
         }
         _ => {}
     }
@@ -61,7 +103,7 @@ fn name_select(select: &mut Select) {
         if matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_)) {
             continue;
         }
-        let Some(name) = own_name(expr) else { continue };
+        let name = own_name(expr).unwrap_or_else(|| UNNAMED.to_owned());
         if uses.get(&name) == Some(&1) && !mentions(&having, &name) {
             *item = SelectItem::ExprWithAlias {
                 expr: expr.clone(),
@@ -83,7 +125,7 @@ fn mentions(text: &str, name: &str) -> bool {
 
 fn item_name(item: &SelectItem) -> Option<String> {
     match item {
-        SelectItem::UnnamedExpr(expr) => own_name(expr),
+        SelectItem::UnnamedExpr(expr) => Some(own_name(expr).unwrap_or_else(|| UNNAMED.to_owned())),
         SelectItem::ExprWithAlias { alias, .. } => Some(fold(alias)),
         _ => None,
     }
@@ -100,11 +142,7 @@ pub(super) fn output_names(query: &Query, plan: &LogicalPlan) -> Vec<String> {
     if !one_each {
         return planned.collect();
     }
-    select
-        .projection
-        .iter()
-        .map(|item| item_name(item).unwrap_or_else(|| UNNAMED.to_owned()))
-        .collect()
+    select.projection.iter().map(|item| item_name(item).unwrap_or_default()).collect()
 }
 
 fn first_select(body: &SetExpr) -> Option<&Select> {
@@ -146,9 +184,7 @@ fn own_name(expr: &Expr) -> Option<String> {
             ast::Value::Boolean(_) => fixed("bool"),
             _ => None,
         },
-        Expr::Subquery(query) => {
-            first_select(&query.body)?.projection.first().and_then(item_name)
-        }
+        Expr::Subquery(query) => first_select(&query.body)?.projection.first().and_then(item_name),
         _ => None,
     }
 }

@@ -11,7 +11,9 @@ use datafusion::common::{DataFusionError, Result, TableReference};
 use datafusion::config::ConfigOptions;
 use datafusion::datasource::cte_worktable::CteWorkTable;
 use datafusion::datasource::provider_as_source;
-use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, RelationPlanner, TypePlanner};
+use datafusion::logical_expr::planner::{
+    ContextProvider, ExprPlanner, RelationPlanner, TypePlanner,
+};
 use datafusion::logical_expr::{
     AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, LogicalPlanBuilder, ScalarUDF, TableSource,
     WindowUDF,
@@ -155,9 +157,8 @@ impl<'a> CatalogContext<'a> {
     fn expand(&self, view: &ViewObject) -> Result<Arc<dyn TableSource>> {
         let context =
             CatalogContext::new(BindInput { search_path: &view.search_path, ..self.input });
-        let plan = view_plan(view, &context).map_err(|error| {
-            DataFusionError::from(PlanError::from(error).without_position())
-        })?;
+        let plan = view_plan(view, &context)
+            .map_err(|error| DataFusionError::from(PlanError::from(error).without_position()))?;
         Ok(Arc::new(ExpandedView { schema: Arc::clone(&view.schema), plan }))
     }
 }

@@ -5,11 +5,12 @@ use std::ops::ControlFlow;
 
 use datafusion::common::utils::datafusion_strsim::levenshtein;
 use datafusion::common::{DataFusionError, SchemaError};
-use sqlparser::ast::{self, Spanned, Visit, Visitor};
+use sqlparser::ast::{self, Spanned};
 use sqlparser::tokenizer::Span;
 
 use crate::error::PlanError;
 use crate::parse::fold;
+use crate::walk::{Syntax, walk};
 
 /// A suggestion may differ by so many edits from what was written.
 const NEAR: usize = 3;
@@ -91,32 +92,26 @@ fn place(error: &DataFusionError, query: &ast::Query) -> Option<Span> {
             _ => return None,
         },
     };
-    let mut search = Search { name };
-    match query.visit(&mut search) {
-        ControlFlow::Break(span) => Some(span),
-        ControlFlow::Continue(()) => None,
-    }
+    let mut found = None;
+    walk(query, &mut |syntax| {
+        let Syntax::Expr(expr) = syntax else { return ControlFlow::Continue(()) };
+        if !is_named(expr, &name) {
+            return ControlFlow::Continue(());
+        }
+        found = Some(expr.span());
+        ControlFlow::Break(())
+    });
+    found
 }
 
-/// Looks for the first column or function of a name.
-struct Search {
-    name: String,
-}
-
-impl Visitor for Search {
-    type Break = Span;
-
-    fn pre_visit_expr(&mut self, expr: &ast::Expr) -> ControlFlow<Span> {
-        let found = match expr {
-            ast::Expr::Identifier(ident) => fold(ident) == self.name,
-            ast::Expr::CompoundIdentifier(idents) => {
-                idents.last().is_some_and(|ident| fold(ident) == self.name)
-            }
-            ast::Expr::Function(function) => {
-                function.name.to_string().eq_ignore_ascii_case(&self.name)
-            }
-            _ => false,
-        };
-        if found { ControlFlow::Break(expr.span()) } else { ControlFlow::Continue(()) }
+/// Whether an expression is the column or a call of the function of this name.
+fn is_named(expr: &ast::Expr, name: &str) -> bool {
+    match expr {
+        ast::Expr::Identifier(ident) => fold(ident) == name,
+        ast::Expr::CompoundIdentifier(idents) => {
+            idents.last().is_some_and(|ident| fold(ident) == name)
+        }
+        ast::Expr::Function(function) => function.name.to_string().eq_ignore_ascii_case(name),
+        _ => false,
     }
 }

@@ -94,6 +94,7 @@ pub fn bind_query(
 ) -> Result<BoundQuery, PlanError> {
     let mut named = query.clone();
     columns::name_columns(&mut named);
+    columns::distinguish_columns(&mut named);
     let context = CatalogContext::new(input);
     let count = names::parameter_count(query)?.max(declared.len());
     let plan = bind_plan(named, &context, declared, count)
@@ -119,10 +120,7 @@ fn bind_plan(
     };
     let mut planner =
         PlannerContext::new().with_prepare_param_data_types((0..parameters).map(field).collect());
-    binder.sql_statement_to_plan_with_context(
-        ast::Statement::Query(Box::new(query)),
-        &mut planner,
-    )
+    binder.sql_statement_to_plan_with_context(ast::Statement::Query(Box::new(query)), &mut planner)
 }
 
 /// Gives the plan its final types. `parameters`: how many there are.
@@ -133,8 +131,7 @@ fn finish(
 ) -> DataFusionResult<(LogicalPlan, Vec<DataType>)> {
     let plan = fix_types(plan)?;
     let plan = if parameters > 0 { type_leftover_parameters(plan)? } else { plan };
-    let plan =
-        state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?;
+    let plan = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?;
     let types = plan.get_parameter_types()?;
     let types = (1..=parameters)
         .map(|i| match types.get(&format!("${i}")) {
@@ -184,15 +181,32 @@ fn type_leftover_parameters(plan: LogicalPlan) -> DataFusionResult<LogicalPlan> 
 
 fn type_parameters(expr: Expr, schema: &DFSchema) -> DataFusionResult<Transformed<Expr>> {
     let (expr, _) = expr.infer_placeholder_types(schema)?;
-    expr.transform_up(|e| {
+    expr.transform_down(|e| {
         Ok(match e {
-            Expr::Placeholder(Placeholder { id, field: None }) => {
-                let field = Arc::new(Field::new(&id, DataType::Utf8View, true));
-                Transformed::yes(Expr::Placeholder(Placeholder::new_with_field(id, Some(field))))
+            // `$1::integer` is a parameter of that type, not text to be converted.
+            Expr::Cast(mut cast) if is_untyped(&cast.expr) => {
+                let data_type = cast.field.data_type().clone();
+                *cast.expr = typed(*cast.expr, data_type);
+                Transformed::yes(Expr::Cast(cast))
             }
+            e if is_untyped(&e) => Transformed::yes(typed(e, DataType::Utf8View)),
             other => Transformed::no(other),
         })
     })
+}
+
+fn is_untyped(expr: &Expr) -> bool {
+    matches!(expr, Expr::Placeholder(Placeholder { field: None, .. }))
+}
+
+fn typed(parameter: Expr, data_type: DataType) -> Expr {
+    match parameter {
+        Expr::Placeholder(Placeholder { id, .. }) => {
+            let field = Arc::new(Field::new(&id, data_type, true));
+            Expr::Placeholder(Placeholder::new_with_field(id, Some(field)))
+        }
+        other => other,
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,9 @@ use datafusion::common::{DFSchema, Result as DataFusionResult};
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
-use datafusion::logical_expr::{EmptyRelation, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::{
+    EmptyRelation, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder,
+};
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
 use sqlparser::ast::{self, Spanned};
@@ -38,7 +40,12 @@ impl BoundScalar {
     /// XX000: DataFusion cannot execute what it bound.
     pub fn physical(&self, schema: &Schema) -> Result<Arc<dyn PhysicalExpr>, PlanError> {
         let schema = DFSchema::try_from(schema.clone())?;
-        Ok(create_physical_expr(&self.expr, &schema, &ExecutionProps::new(), &PhysicalPlanningContext::default())?)
+        Ok(create_physical_expr(
+            &self.expr,
+            &schema,
+            &ExecutionProps::new(),
+            &PhysicalPlanningContext::default(),
+        )?)
     }
 }
 

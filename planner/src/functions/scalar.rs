@@ -3,12 +3,14 @@
 //!
 //! | function | meaning |
 //! |---|---|
+//! | `mod(a, b)` | `a % b` |
 //! | `year .. second(ts)` | that field of a timestamp, bigint |
 //! | `to_char(ts, 'YYYY-MM-DD HH24:MI:SS')` | PostgreSQL's patterns |
 //! | `date_format(ts, 'yyyy-MM-dd HH:mm:ss')` | Java's patterns |
 //! | `split_index(text, separator, i)` | field `i`, counted from 0; NULL where there is none |
 //! | `count_char(text, c)` | how often `c` occurs |
 //! | `regexp_extract(text, pattern, i)` | group `i` of the first match, 0 for all of it |
+//! | `repeat`, `lpad`, `rpad` | DataFusion's, with a limit of the result's size |
 
 use std::sync::Arc;
 
@@ -26,6 +28,8 @@ use tidemill_types::SqlState;
 
 use crate::error::PlanError;
 
+mod bounded;
+mod modulo;
 mod pattern;
 mod regexp;
 
@@ -62,9 +66,11 @@ pub(super) fn all() -> Vec<Arc<ScalarUDF>> {
         formatter("date_format", Style::Java),
         over_arrays("split_index", vec![TEXT, TEXT, DataType::Int64], TEXT, split_index),
         over_arrays("count_char", vec![TEXT, TEXT], DataType::Int64, count_char),
+        modulo::modulo(),
         regexp::regexp_extract(),
         ScalarUDF::from(Proctime::new()),
     ]);
+    functions.extend(bounded::bounded());
     functions.into_iter().map(Arc::new).collect()
 }
 

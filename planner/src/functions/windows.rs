@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayBuilder, ArrayRef, AsArray, Int64Builder, ListArray, PrimitiveArray, TimestampMicrosecondArray,
+    Array, ArrayBuilder, ArrayRef, AsArray, Int64Builder, ListArray, PrimitiveArray,
+    TimestampMicrosecondArray,
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Int64Type, TimestampMicrosecondType};
@@ -64,7 +65,11 @@ impl ScalarUDFImpl for Windows {
         );
         let times = args.args[0].to_array(args.number_rows)?;
         let times = times.as_primitive::<TimestampMicrosecondType>();
-        Ok(ColumnarValue::Array(if self.list { lists(times, &window) } else { starts(times, &window) }))
+        Ok(ColumnarValue::Array(if self.list {
+            lists(times, &window)
+        } else {
+            starts(times, &window)
+        }))
     }
 }
 

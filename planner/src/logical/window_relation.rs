@@ -196,9 +196,10 @@ fn plan_time(
     };
     let not_a_column = || {
         let message = format!("the time argument of {} must be a column", function.name());
-        DataFusionError::from(PlanError::invalid(SqlState::SYNTAX_ERROR, message, span).with_hint(
-            "Compute the time in a subquery or view and name its column here.",
-        ))
+        DataFusionError::from(
+            PlanError::invalid(SqlState::SYNTAX_ERROR, message, span)
+                .with_hint("Compute the time in a subquery or view and name its column here."),
+        )
     };
     let argument = argument.ok_or_else(not_a_column)?;
     let Expr::Column(column) = context.sql_to_expr(argument, input.schema())? else {

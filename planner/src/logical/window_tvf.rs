@@ -67,12 +67,8 @@ impl WindowTvf {
             (qualifier.cloned(), Arc::new(Field::new(name, field.data_type().clone(), false)))
         };
         let added = [bound(WINDOW_START), bound(WINDOW_END)];
-        let fields = input
-            .schema()
-            .iter()
-            .map(|(q, f)| (q.cloned(), Arc::clone(f)))
-            .chain(added)
-            .collect();
+        let fields =
+            input.schema().iter().map(|(q, f)| (q.cloned(), Arc::clone(f))).chain(added).collect();
         let metadata = input.schema().metadata().clone();
         let schema = Arc::new(DFSchema::new_with_metadata(fields, metadata)?);
         Ok(WindowTvf { function, input, time, window, schema })

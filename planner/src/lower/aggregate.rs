@@ -210,10 +210,8 @@ fn finish(
     window: Option<PendingWindow>,
     builder: &mut Builder,
 ) -> Result<Relation, PlanError> {
-    let keys: Vec<&Expr> = group
-        .iter()
-        .filter(|e| !matches!(e, Expr::Column(c) if is_bound(&input, c)))
-        .collect();
+    let keys: Vec<&Expr> =
+        group.iter().filter(|e| !matches!(e, Expr::Column(c) if is_bound(&input, c))).collect();
     let inputs = place_inputs(&input, &keys, calls, window.is_some(), builder)?;
     let schema = Arc::clone(builder.schema());
     for key in &inputs.group {
@@ -290,7 +288,8 @@ fn place_inputs(
     }
     let schema = Arc::clone(builder.schema());
     let mut outputs = Outputs::default();
-    let slices = slices.map(|(s, f)| (outputs.keep(&schema, s, None), outputs.keep(&schema, f, None)));
+    let slices =
+        slices.map(|(s, f)| (outputs.keep(&schema, s, None), outputs.keep(&schema, f, None)));
     let mut computed: Vec<(Expr, usize)> = vec![];
     let mut position = |e: &Expr| -> Result<usize, PlanError> {
         if let Expr::Column(_) = e {
@@ -300,7 +299,7 @@ fn place_inputs(
             return Ok(*at);
         }
         let physical: Arc<dyn PhysicalExpr> = builder.expression(input, e)?;
-        let field = computed_field(&e.schema_name().to_string(), &physical, &schema)?;
+        let field = computed_field(&crate::explain::expression(&physical), &physical, &schema)?;
         let at = outputs.add(physical, field);
         computed.push((e.clone(), at));
         Ok(at)
@@ -358,7 +357,8 @@ fn call_plans(
         .enumerate()
         .map(|(i, call)| {
             let argument = inputs.arguments[i];
-            let input_type = argument.map_or(DataType::Null, |a| schema.field(a).data_type().clone());
+            let input_type =
+                argument.map_or(DataType::Null, |a| schema.field(a).data_type().clone());
             let output_type = call.function.output_type(&input_type).ok_or_else(|| {
                 let signature = format!("{}({})", call.function.name(), pg_type_name(&input_type));
                 refuse::in_view(&signature, Span::empty())
@@ -375,10 +375,25 @@ fn call_plans(
                 filter: inputs.filters[i],
                 input_type,
                 output_type,
-                output_name: call.name.clone(),
+                output_name: label(call.function, argument, inputs.filters[i], schema),
             })
         })
         .collect()
+}
+
+/// What EXPLAIN calls the result.
+fn label(
+    function: AggregateFunction,
+    argument: Option<usize>,
+    filter: Option<usize>,
+    schema: &Schema,
+) -> String {
+    let argument = argument.map_or("*", |a| schema.field(a).name());
+    let call = format!("{}({argument})", function.name());
+    match filter {
+        Some(f) => format!("{call} FILTER ({})", schema.field(f).name()),
+        None => call,
+    }
 }
 
 /// Appends local half, exchange and global half.
@@ -455,10 +470,13 @@ fn warn(local: &Aggregate, window: Option<&PendingWindow>, builder: &mut Builder
         None => "it keeps every group that has ever been seen",
     };
     builder.notices.push(
-        Diagnostic::new(SqlState::SUCCESS, format!("the state of GlobalAggregate grows for ever: {why}"))
-            .with_hint(
-                "Group by a window over a column with a watermark, bound the input by an interval \
+        Diagnostic::new(
+            SqlState::SUCCESS,
+            format!("the state of GlobalAggregate grows for ever: {why}"),
+        )
+        .with_hint(
+            "Group by a window over a column with a watermark, bound the input by an interval \
                  of time, or set state_ttl.",
-            ),
+        ),
     );
 }

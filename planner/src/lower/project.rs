@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use datafusion::common::DFSchemaRef;
-use datafusion::logical_expr::Expr;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction};
+use datafusion::logical_expr::{Expr, Operator};
 use datafusion::physical_expr::PhysicalExpr;
-use tidemill_types::plan::{Operator, Properties, StateKind};
+use tidemill_types::plan::{Operator as Dataflow, Properties, StateKind};
 
 use super::relation::{Builder, Relation, Slot, column, hidden_field, remap};
 use super::window;
@@ -62,7 +63,7 @@ impl Outputs {
     pub fn push(self, builder: &mut Builder) {
         let properties = remap(builder.properties(), |c| self.position(c));
         let schema = Arc::new(Schema::new(self.fields));
-        builder.push(Operator::Project { expressions: self.expressions }, schema, properties);
+        builder.push(Dataflow::Project { expressions: self.expressions }, schema, properties);
     }
 }
 
@@ -105,8 +106,7 @@ pub(super) fn project(
     logical: &DFSchemaRef,
     builder: &mut Builder,
 ) -> Result<Relation, PlanError> {
-    let bare: Vec<Expr> =
-        expressions.iter().map(|e| e.clone().unalias_nested().data).collect();
+    let bare: Vec<Expr> = expressions.iter().map(|e| e.clone().unalias_nested().data).collect();
     if let Some(slots) = only_columns(&input, &bare)? {
         return Ok(Relation { slots, logical: Arc::clone(logical), ..input });
     }
@@ -197,13 +197,35 @@ pub(super) fn filter(
         input = window::assign(input, builder)?;
         now.append(&mut on_window);
     }
-    if let Some(predicate) = conjunction(now) {
+    // `x <> 0 AND 1 / x > 2` must not divide by zero: what can fail gets a filter
+    // of its own, behind the others.
+    let (risky, safe): (Vec<Expr>, Vec<Expr>) = now.into_iter().partition(can_fail);
+    for predicate in conjunction(safe).into_iter().chain(risky) {
         push_filter(&input, &predicate, builder)?;
     }
     for part in on_window {
         window::defer(&mut input, part)?;
     }
     Ok(input)
+}
+
+/// Whether evaluating an expression can end in an error.
+fn can_fail(expr: &Expr) -> bool {
+    expr.exists(|e| {
+        Ok(match e {
+            Expr::ScalarFunction(_) | Expr::Cast(_) => true,
+            Expr::BinaryExpr(b) => matches!(
+                b.op,
+                Operator::Divide
+                    | Operator::Modulo
+                    | Operator::Plus
+                    | Operator::Minus
+                    | Operator::Multiply
+            ),
+            _ => false,
+        })
+    })
+    .unwrap_or(true)
 }
 
 /// Appends a filter.
@@ -215,6 +237,6 @@ pub(super) fn push_filter(
     let predicate = builder.expression(relation, predicate)?;
     let schema = Arc::clone(builder.schema());
     let properties = Properties { state: StateKind::None, ..builder.properties().clone() };
-    builder.push(Operator::Filter { predicate }, schema, properties);
+    builder.push(Dataflow::Filter { predicate }, schema, properties);
     Ok(())
 }

@@ -8,12 +8,12 @@ use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{Expr, Volatility};
 use sqlparser::ast::{
     self, DuplicateTreatment, FunctionArguments, GroupByExpr, Query, SetExpr, SetOperator, Spanned,
-    Visit, Visitor,
 };
 use sqlparser::tokenizer::Span;
 
 use crate::bind::BoundQuery;
 use crate::error::PlanError;
+use crate::walk::{Syntax, walk};
 
 /// 0A000 for `what` in a view.
 pub(super) fn in_view(what: &str, span: Span) -> PlanError {
@@ -26,37 +26,26 @@ pub(super) fn in_view(what: &str, span: Span) -> PlanError {
 
 /// Looks through the statement's own text.
 pub(super) fn in_text(query: &Query) -> Result<(), PlanError> {
-    match query.visit(&mut Refuser) {
-        ControlFlow::Break(error) => Err(error),
-        ControlFlow::Continue(()) => Ok(()),
-    }
-}
-
-struct Refuser;
-
-impl Visitor for Refuser {
-    type Break = PlanError;
-
-    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<PlanError> {
-        match refused_in_query(query) {
-            Some(error) => ControlFlow::Break(error),
+    let mut error = None;
+    walk(query, &mut |syntax| {
+        error = match syntax {
+            Syntax::Query(query) => refused_in_query(query),
+            Syntax::Expr(expr) => refused_expr(expr).map(|what| in_view(what, expr.span())),
+        };
+        match error {
+            Some(_) => ControlFlow::Break(()),
             None => ControlFlow::Continue(()),
         }
-    }
-
-    fn pre_visit_expr(&mut self, expr: &ast::Expr) -> ControlFlow<PlanError> {
-        match refused_expr(expr) {
-            Some(what) => ControlFlow::Break(in_view(what, expr.span())),
-            None => ControlFlow::Continue(()),
-        }
-    }
+    });
+    error.map_or(Ok(()), Err)
 }
 
 fn refused_in_query(query: &Query) -> Option<PlanError> {
     if let Some(order_by) = &query.order_by {
-        return Some(in_view("ORDER BY", order_by.span()).with_hint(
-            "A view has no order: put ORDER BY into the SELECT that reads it.",
-        ));
+        return Some(
+            in_view("ORDER BY", order_by.span())
+                .with_hint("A view has no order: put ORDER BY into the SELECT that reads it."),
+        );
     }
     if let Some(limit) = &query.limit_clause {
         return Some(in_view("LIMIT", limit.span()));
@@ -105,10 +94,7 @@ fn refused_in_select(select: &ast::Select) -> Option<PlanError> {
             return Some(in_view("GROUP BY with ROLLUP, CUBE or TOTALS", select.group_by.span()));
         }
         let sets = expressions.iter().find(|e| {
-            matches!(
-                e,
-                ast::Expr::Rollup(_) | ast::Expr::Cube(_) | ast::Expr::GroupingSets(_)
-            )
+            matches!(e, ast::Expr::Rollup(_) | ast::Expr::Cube(_) | ast::Expr::GroupingSets(_))
         });
         if let Some(sets) = sets {
             return Some(in_view("GROUPING SETS, ROLLUP or CUBE", sets.span()));
@@ -183,14 +169,15 @@ pub(super) fn in_plan(bound: &BoundQuery, query: &Query) -> Result<(), PlanError
 }
 
 fn function_span(query: &Query, name: &str) -> Option<Span> {
-    let found = ast::visit_expressions(query, |expr| match expr {
-        ast::Expr::Function(f) if f.name.to_string().eq_ignore_ascii_case(name) => {
-            ControlFlow::Break(expr.span())
+    let mut found = None;
+    walk(query, &mut |syntax| match syntax {
+        Syntax::Expr(expr @ ast::Expr::Function(f))
+            if f.name.to_string().eq_ignore_ascii_case(name) =>
+        {
+            found = Some(expr.span());
+            ControlFlow::Break(())
         }
         _ => ControlFlow::Continue(()),
     });
-    match found {
-        ControlFlow::Break(span) => Some(span),
-        ControlFlow::Continue(()) => None,
-    }
+    found
 }

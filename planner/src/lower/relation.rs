@@ -180,17 +180,24 @@ impl Builder {
         relation: &Relation,
         expr: &Expr,
     ) -> Result<Arc<dyn PhysicalExpr>, PlanError> {
-        let logical = create_physical_expr(expr, &relation.logical, &ExecutionProps::new(), &PhysicalPlanningContext::default())?;
+        let logical = create_physical_expr(
+            expr,
+            &relation.logical,
+            &ExecutionProps::new(),
+            &PhysicalPlanningContext::default(),
+        )?;
         let schema = self.schema();
-        let physical = logical.transform_up(|e| {
-            let Some(column) = e.downcast_ref::<PhysicalColumn>() else {
-                return Ok(Transformed::no(e));
-            };
-            match relation.slots[column.index()] {
-                Slot::Column(i) => Ok(Transformed::yes(self::column(schema, i))),
-                _ => Err(PlanError::Internal(format!("{} is not assigned yet", column.name())).into()),
-            }
-        })?;
+        let physical =
+            logical.transform_up(|e| {
+                let Some(column) = e.downcast_ref::<PhysicalColumn>() else {
+                    return Ok(Transformed::no(e));
+                };
+                match relation.slots[column.index()] {
+                    Slot::Column(i) => Ok(Transformed::yes(self::column(schema, i))),
+                    _ => Err(PlanError::Internal(format!("{} is not assigned yet", column.name()))
+                        .into()),
+                }
+            })?;
         Ok(physical.data)
     }
 }
@@ -221,12 +228,12 @@ pub(super) fn remap(properties: &Properties, new: impl Fn(usize) -> Option<usize
         watermarks: properties
             .watermarks
             .iter()
-            .filter_map(|w| new(w.column).map(|column| tidemill_types::plan::WatermarkColumn { column, ..*w }))
+            .filter_map(|w| {
+                new(w.column).map(|column| tidemill_types::plan::WatermarkColumn { column, ..*w })
+            })
             .collect(),
         distribution: match &properties.distribution {
-            Distribution::Hash(keys) => {
-                all(keys).map_or(Distribution::Split, Distribution::Hash)
-            }
+            Distribution::Hash(keys) => all(keys).map_or(Distribution::Split, Distribution::Hash),
             other => other.clone(),
         },
         row_watermark: properties.row_watermark.and_then(&new),

@@ -119,7 +119,8 @@ impl Columns {
             decoded.insert(narrowest(source)?);
         }
         let used: BTreeSet<usize> = projected.iter().copied().collect();
-        let unread = decoded.iter().chain(computed.iter().map(|(i, _)| i)).any(|i| !used.contains(i));
+        let unread =
+            decoded.iter().chain(computed.iter().map(|(i, _)| i)).any(|i| !used.contains(i));
         let unread = unread && !used.is_empty();
         Ok(Columns { decoded: decoded.into_iter().collect(), computed, watermark, unread })
     }
@@ -136,9 +137,11 @@ impl Columns {
 /// A query that reads no column still counts rows: the cheapest column to decode.
 fn narrowest(source: &SourceObject) -> Result<usize, PlanError> {
     let width = |field: &Field| field.data_type().primitive_width().unwrap_or(usize::MAX);
-    let connector = source.columns.iter().enumerate().filter(|(_, c)| {
-        matches!(c.origin, ColumnOrigin::Connector { .. })
-    });
+    let connector = source
+        .columns
+        .iter()
+        .enumerate()
+        .filter(|(_, c)| matches!(c.origin, ColumnOrigin::Connector { .. }));
     connector
         .min_by_key(|(_, c)| width(&c.field))
         .map(|(i, _)| i)
@@ -154,8 +157,7 @@ fn generated_column(source: &SourceObject, i: usize) -> Result<BoundScalar, Plan
     let ColumnOrigin::Generated { expression } = &column.origin else {
         return Err(PlanError::Internal(format!("{} is not generated", column.field.name())));
     };
-    let decoded =
-        Schema::new(fields(source, |o| matches!(o, ColumnOrigin::Connector { .. })));
+    let decoded = Schema::new(fields(source, |o| matches!(o, ColumnOrigin::Connector { .. })));
     let expr = parse_expression(expression).map_err(PlanError::without_position)?;
     bind_scalar(&expr, &decoded, Some(column.field.data_type()))
         .map_err(PlanError::without_position)

@@ -31,4 +31,3 @@ pub fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
         Arc::new(CheckedArithmetic),
     ]
 }
-

@@ -57,7 +57,5 @@ fn expand(tvf: &WindowTvf) -> Result<LogicalPlan> {
     let start = Column::new(qualifier.clone(), WINDOW_START);
     let size = ScalarValue::new_interval_mdn(0, 0, window.size.saturating_mul(1_000));
     let end = (Expr::Column(start.clone()) + lit(size)).alias_qualified(qualifier, WINDOW_END);
-    starts
-        .project(inputs.iter().cloned().chain([Expr::Column(start), end]))?
-        .build()
+    starts.project(inputs.iter().cloned().chain([Expr::Column(start), end]))?.build()
 }

@@ -17,9 +17,7 @@ use parking_lot::{Condvar, Mutex};
 use tidemill_connectors::Connectors;
 use tidemill_storage::views::ViewStore;
 use tidemill_types::plan::{FragmentGraph, Operator, Output, wire};
-use tidemill_types::{
-    Epoch, EventTime, ExchangeId, JobId, ObjectId, OperatorId, WorkerIndex,
-};
+use tidemill_types::{Epoch, EventTime, ExchangeId, JobId, ObjectId, OperatorId, WorkerIndex};
 use tokio::sync::watch;
 
 use super::pin::EpochPin;
@@ -188,8 +186,8 @@ impl Engine {
     /// the job has done anything; [`Self::status`] tells how it goes.
     pub fn create_job(&self, spec: JobSpec) -> Result<(), EngineError> {
         let start = |e: JobError| EngineError::Start(e.diagnostic());
-        let graph = wire::decode(&spec.plan, &self.0.environment.functions)
-            .map_err(|e| start(e.into()))?;
+        let graph =
+            wire::decode(&spec.plan, &self.0.environment.functions).map_err(|e| start(e.into()))?;
         let workers = self.parts(spec.parallelism);
         let opened = self.open_sources(&graph)?;
         let mut state = self.0.state.lock();
@@ -297,9 +295,9 @@ impl Engine {
     pub fn drop_job(&self, job: JobId) -> Result<(), EngineError> {
         let mut state = self.0.state.lock();
         self.remove(&mut state, job)?;
-        let deadline = std::time::Duration::from_micros(
-            u64::try_from(self.0.clock.now()).unwrap_or(0),
-        ) + REMOVAL_TIMEOUT;
+        let deadline =
+            std::time::Duration::from_micros(u64::try_from(self.0.clock.now()).unwrap_or(0))
+                + REMOVAL_TIMEOUT;
         while state.jobs.get(&job).is_some_and(|j| j.removed < j.workers) && !state.stopped {
             let now = Duration::from_micros(u64::try_from(self.0.clock.now()).unwrap_or(0));
             let Some(left) = deadline.checked_sub(now) else {
@@ -512,6 +510,10 @@ impl Engine {
         let pinned = state.pins.keys().next().copied().unwrap_or(state.epoch);
         let floor = common.max(oldest_kept).min(pinned);
         for job in state.jobs.values_mut() {
+            // A job that has ended is read at its last visible epoch for ever; a
+            // failed one may have sealed parts beyond it.
+            let last = job.progress.newest().filter(|_| job.progress.is_closed());
+            let floor = last.map_or(floor, |last| floor.min(last));
             job.progress.retain_from(floor);
             if let Some(view) = job.view.and_then(|v| self.0.environment.views.get(v)) {
                 view.retain_from(floor);
@@ -592,15 +594,15 @@ impl State {
         if self.stopped {
             return Err(EngineError::Stopped);
         }
-        let find = |id: &JobId| {
-            self.jobs.get(id).map(|j| &j.progress).ok_or(EngineError::NoSuchJob(*id))
-        };
+        let find =
+            |id: &JobId| self.jobs.get(id).map(|j| &j.progress).ok_or(EngineError::NoSuchJob(*id));
         jobs.iter().map(find).collect()
     }
 
     /// Names the job that is furthest behind.
     fn lagging(&self, jobs: &[JobId]) -> EngineError {
-        let live = jobs.iter().filter_map(|id| self.jobs.get(id)).filter(|j| !j.progress.is_closed());
+        let live =
+            jobs.iter().filter_map(|id| self.jobs.get(id)).filter(|j| !j.progress.is_closed());
         let slowest = live.min_by_key(|j| j.progress.newest());
         EngineError::NoCommonEpoch {
             lagging: slowest.map_or_else(|| "a job".to_owned(), |j| format!("\"{}\"", j.name)),

@@ -294,7 +294,8 @@ mod tests {
         let a = with(&[1, 2, 3, 4, 5], false);
         let b = with(&[1, 2, 4], false);
         let ended = with(&[2, 3], true);
-        let at = |jobs: &[&JobProgress], min| common_epoch(jobs, Epoch(min), Epoch(50)).map(|e| e.0);
+        let at =
+            |jobs: &[&JobProgress], min| common_epoch(jobs, Epoch(min), Epoch(50)).map(|e| e.0);
         assert_eq!(at(&[&a, &b], 0), Some(4));
         assert_eq!(at(&[&a, &b], 5), None);
         assert_eq!(at(&[&ended, &b], 0), Some(4));

@@ -46,7 +46,9 @@ impl Boundaries {
             } else {
                 entry.catching_up.fetch_add(1, Ordering::Relaxed);
             }
-            state.readers.insert(job, Reader { sealed: Epoch::ZERO, aligned, last_span: 0, sealed_at: 0 });
+            state
+                .readers
+                .insert(job, Reader { sealed: Epoch::ZERO, aligned, last_span: 0, sealed_at: 0 });
         }
         entry
     }

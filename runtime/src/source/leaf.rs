@@ -13,7 +13,9 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use tidemill_connectors::source::{Read, ReadRequest, Records, Rejected, Source, SplitReader};
 use tidemill_types::plan::SourceScan;
-use tidemill_types::{ChangeBatch, Epoch, EventTime, JobId, OnError, WATERMARK_END, WATERMARK_NONE};
+use tidemill_types::{
+    ChangeBatch, Epoch, EventTime, JobId, OnError, WATERMARK_END, WATERMARK_NONE,
+};
 
 use super::boundaries::{Allowance, SourceBoundaries};
 use super::decode::{Decoder, split_records};
@@ -39,7 +41,9 @@ pub enum Polled {
     /// The end of an epoch, with where each split stood then.
     Barrier(Barrier, Vec<SplitProgress>, Alignment),
     /// Nothing now; at the latest at this time there may be.
-    Idle { ready_at: Option<EventTime> },
+    Idle {
+        ready_at: Option<EventTime>,
+    },
 }
 
 /// Whether an epoch can be compared with other jobs' epochs of that number.

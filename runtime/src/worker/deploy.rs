@@ -56,6 +56,15 @@ pub struct Environment {
     pub batch_rows: usize,
 }
 
+impl std::fmt::Debug for Deployment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Deployment")
+            .field("job", &self.job)
+            .field("worker", &self.worker)
+            .finish_non_exhaustive()
+    }
+}
+
 impl std::fmt::Debug for Environment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Environment").field("batch_rows", &self.batch_rows).finish_non_exhaustive()
@@ -98,15 +107,18 @@ impl Deployment {
                 let rings = self.receivers.remove(exchange).ok_or_else(|| missing(*exchange))?;
                 Ok(LeafInput::Exchange(ExchangeReceiver::new(rings)))
             }
-            PlanOperator::Source(scan) => Ok(LeafInput::Source(Box::new(self.open_source(scan, node)?))),
+            PlanOperator::Source(scan) => {
+                Ok(LeafInput::Source(Box::new(self.open_source(scan, node)?)))
+            }
             other => Err(JobError::Invariant(format!("{} is not a leaf", other.name()))),
         }
     }
 
     fn open_source(&self, scan: &SourceScan, node: &Node) -> Result<SourceLeaf, JobError> {
-        let opened = self.sources.get(&node.id).ok_or_else(|| {
-            JobError::Invariant(format!("source {} was not opened", scan.name))
-        })?;
+        let opened = self
+            .sources
+            .get(&node.id)
+            .ok_or_else(|| JobError::Invariant(format!("source {} was not opened", scan.name)))?;
         SourceLeaf::open(
             scan,
             Arc::clone(&node.schema),

@@ -57,11 +57,21 @@ impl std::fmt::Debug for Command {
 /// What a worker tells the control.
 #[derive(Debug)]
 pub enum Report {
-    Deployed { job: JobId, worker: WorkerIndex },
+    Deployed {
+        job: JobId,
+        worker: WorkerIndex,
+    },
     /// All of the job's fragments on this worker have passed the epoch.
     Epoch(Box<EpochReport>),
-    Failed { job: JobId, worker: WorkerIndex, error: JobError },
-    Removed { job: JobId, worker: WorkerIndex },
+    Failed {
+        job: JobId,
+        worker: WorkerIndex,
+        error: JobError,
+    },
+    Removed {
+        job: JobId,
+        worker: WorkerIndex,
+    },
 }
 
 /// A worker's share of an epoch.
@@ -108,7 +118,9 @@ struct JobInstance {
 pub enum Stepped {
     Busy,
     /// Nothing to do before this time (microseconds), unless something arrives.
-    Idle { ready_at: Option<EventTime> },
+    Idle {
+        ready_at: Option<EventTime>,
+    },
     Stopped,
 }
 

@@ -16,9 +16,9 @@ use std::sync::Arc;
 use tidemill_types::plan::{Fragment, Operator as PlanOperator, Output as PlanOutput};
 use tidemill_types::{ChangeBatch, EventTime, FragmentId, OperatorId};
 
+use crate::error::JobError;
 use crate::exchange::receiver::{Received, merge};
 use crate::exchange::{ExchangeReceiver, ExchangeSender};
-use crate::error::JobError;
 use crate::operators::{Barrier, Counters, Operator, Output, Step};
 use crate::source::leaf::{Alignment, Polled};
 use crate::source::{SourceLeaf, SplitProgress};
@@ -257,7 +257,8 @@ impl Task {
     fn work(&mut self, work: Work) -> Result<(), JobError> {
         match work {
             Work::Push { node, port, batch } => {
-                let operator = self.nodes[node].operator.as_mut().expect("a consumer is an operator");
+                let operator =
+                    self.nodes[node].operator.as_mut().expect("a consumer is an operator");
                 let step = operator.push(port, batch, &mut self.output)?;
                 self.settle(node, step)
             }

@@ -9,8 +9,6 @@ use std::path::Path;
 use clap::error::ErrorKind;
 use clap::{Arg, Command};
 
-use super::values::nearest;
-
 /// Options that mean nothing in a file.
 const NOT_IN_FILE: [&str; 2] = ["help", "config"];
 
@@ -47,7 +45,7 @@ fn known_key(command: &Command, key: &str) -> Result<String, String> {
     if known.contains(&wanted) {
         return Ok(wanted);
     }
-    let nearest = nearest(&wanted, known.iter().map(String::as_str));
+    let nearest = tidemill_types::names::nearest(&wanted, known.iter().map(String::as_str));
     let hint = nearest.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
     Err(format!("there is no key `{key}`{hint}"))
 }

@@ -43,30 +43,6 @@ fn number_and_unit(text: &str) -> Result<(u64, &str), String> {
     Ok((number, unit.trim()))
 }
 
-/// The name that `wrong` is most likely a misspelling of: the one with the
-/// fewest edits, if those are fewer than half of its letters.
-pub fn nearest<'a>(wrong: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let distance = |name: &'a str| (edits(wrong, name), name);
-    let (edits, name) = names.map(distance).min()?;
-    (edits * 2 <= name.len()).then_some(name)
-}
-
-/// The least number of letters to insert, delete or replace to get from one word
-/// to the other.
-fn edits(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (index, letter) in from.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], index + 1);
-        for (column, other) in to.iter().enumerate() {
-            let replaced = diagonal + usize::from(letter != *other);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row[to.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,13 +55,5 @@ mod tests {
         assert_eq!(parse_bytes("16MiB").unwrap(), 16 << 20);
         assert_eq!(parse_bytes("4096").unwrap(), 4096);
         assert!(parse_bytes("99999999999GiB").is_err() && parse_bytes("1 X").is_err());
-    }
-
-    #[test]
-    fn counts_edits() {
-        assert_eq!(edits("kitten", "sitting"), 3);
-        assert_eq!(edits("", "abc"), 3);
-        assert_eq!(nearest("pg_adr", ["pg_addr", "http_addr"].into_iter()), Some("pg_addr"));
-        assert_eq!(nearest("zzzzzz", ["pg_addr", "tick"].into_iter()), None);
     }
 }

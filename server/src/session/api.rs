@@ -46,7 +46,11 @@ pub trait PreparedStatement: Send + Sync + std::fmt::Debug {
 pub enum Execution {
     /// Rows as they come; the wire encodes each batch and drops it. The tag is
     /// `SELECT`, `SHOW`, ...; the wire appends the count where PostgreSQL does.
-    Rows { schema: SchemaRef, rows: BoxStream<'static, Result<RecordBatch, Diagnostic>>, tag: &'static str },
+    Rows {
+        schema: SchemaRef,
+        rows: BoxStream<'static, Result<RecordBatch, Diagnostic>>,
+        tag: &'static str,
+    },
     /// Done; the whole command tag, `CREATE MATERIALIZED VIEW`.
     Command { tag: String },
 }

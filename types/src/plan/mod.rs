@@ -72,12 +72,18 @@ pub struct Node {
 #[derive(Clone, Debug)]
 pub enum Operator {
     Source(SourceScan),
-    ExchangeInput { exchange: ExchangeId },
+    ExchangeInput {
+        exchange: ExchangeId,
+    },
     /// Keeps rows where `predicate` is true. On an upsert edge a row that fails
     /// becomes a deletion of its key instead of disappearing.
-    Filter { predicate: Arc<dyn PhysicalExpr> },
+    Filter {
+        predicate: Arc<dyn PhysicalExpr>,
+    },
     /// One expression per output column.
-    Project { expressions: Vec<Arc<dyn PhysicalExpr>> },
+    Project {
+        expressions: Vec<Arc<dyn PhysicalExpr>>,
+    },
     AssignSlices(AssignSlices),
     AssignWindows(AssignWindows),
     LocalAggregate(Aggregate),

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use tidemill_types::{Diagnostic, EventTime, SqlState};
 
@@ -17,8 +17,8 @@ use crate::columns::batch;
 use crate::error::ConnectorError;
 use crate::formats::csv::decode::{Failures, Texts, column};
 use crate::formats::csv::split::{Dialect, FieldRef};
-use crate::names;
 use crate::source::{Read, ReadRequest, Records, Rejected, SplitReader};
+use tidemill_types::names;
 
 /// A batch takes no further record once its records have so many bytes.
 const BATCH_BYTES: usize = 4 << 20;
@@ -48,12 +48,15 @@ pub struct Reader {
     input: Input,
     null: Box<[u8]>,
     schema: SchemaRef,
-    /// For each requested column its field's number in a record.
+    /// Declared columns that are not requested. They are decoded all the same:
+    /// whether a record is rejected must not depend on who reads it.
+    checked: Vec<Field>,
+    /// For each requested, then each checked column its field's number in a record.
     positions: Vec<usize>,
     /// Fields of a record.
     width: usize,
     next: u64,
-    /// For each requested column its fields in this batch.
+    /// For each of `positions` its fields in this batch.
     columns: Vec<Vec<FieldRef>>,
     places: Vec<Place>,
 }
@@ -71,16 +74,22 @@ impl Reader {
         let header = if csv.header { read_header(&mut input, &name)? } else { None };
         let names = header
             .unwrap_or_else(|| request.declared.iter().map(|field| field.name().clone()).collect());
-        for field in &request.declared {
-            position(&names, field.name(), &name)?;
-        }
         let positions = request.physical_names.iter().map(|n| position(&names, n, &name));
-        let positions = positions.collect::<Result<Vec<_>, _>>()?;
+        let mut positions = positions.collect::<Result<Vec<_>, _>>()?;
+        let mut checked = Vec::new();
+        for field in &request.declared {
+            let position = position(&names, field.name(), &name)?;
+            if !positions.contains(&position) {
+                positions.push(position);
+                checked.push(field.clone());
+            }
+        }
         input.set_one_field(names.len() == 1);
         let mut reader = Reader {
             input,
             null: csv.null.clone(),
             schema: Arc::new(Schema::new(request.columns.clone())),
+            checked,
             columns: vec![Vec::new(); positions.len()],
             positions,
             width: names.len(),
@@ -161,16 +170,16 @@ impl Reader {
     fn decode(&self, rejected: &mut Vec<Rejected>) -> Result<RecordBatch, ArrowError> {
         let (buffer, side) = self.input.buffers();
         let mut failures = Failures::default();
-        let arrays: Vec<ArrayRef> = self
-            .schema
-            .fields()
-            .iter()
+        let requested = self.schema.fields().iter().map(AsRef::as_ref);
+        let mut arrays: Vec<ArrayRef> = requested
+            .chain(&self.checked)
             .zip(&self.columns)
             .map(|(field, fields)| {
                 let texts = Texts { fields, buffer, side, null: &self.null };
                 column(field, texts, &mut failures)
             })
             .collect();
+        arrays.truncate(self.schema.fields().len());
         let count = self.places.len();
         let keep = (!failures.is_empty())
             .then(|| (0..count).map(|row| Some(!failures.contains(row))).collect::<BooleanArray>());

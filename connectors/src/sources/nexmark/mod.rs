@@ -31,13 +31,13 @@ use tidemill_types::{
 
 use crate::columns::{convertible, sql_name};
 use crate::error::ConnectorError;
-use crate::names;
 use crate::options::{Checked, bad_value};
 use crate::source::{ReadRequest, Source, Split, SplitReader};
 use columns::{Column, columns as columns_of};
 use random::Prices;
 use reader::{Output, Reader, Throttle};
 use sequence::{Layout, Sequence, Table};
+use tidemill_types::names;
 
 /// The connector's name.
 pub const NAME: &str = "nexmark";

@@ -139,7 +139,11 @@ impl<T: Number> SumGroups<T> {
             .ok_or_else(|| out_of_range(&self.output))
     }
 
-    fn narrow<N>(&self, value: Option<i256>, fits: impl Fn(i256) -> Option<N>) -> Result<Option<N>> {
+    fn narrow<N>(
+        &self,
+        value: Option<i256>,
+        fits: impl Fn(i256) -> Option<N>,
+    ) -> Result<Option<N>> {
         value.map(|v| fits(v).ok_or_else(|| out_of_range(&self.output))).transpose()
     }
 

@@ -31,12 +31,7 @@ impl<T: Number> OneGroup<T> {
     /// and a window frame asks for many results of one state.
     fn copy(&self) -> Result<SumGroups<T>> {
         let mut copy = self.groups.clone();
-        copy.update_batch(
-            &[arrow::array::new_empty_array(&T::DATA_TYPE)],
-            &[],
-            None,
-            1,
-        )?;
+        copy.update_batch(&[arrow::array::new_empty_array(&T::DATA_TYPE)], &[], None, 1)?;
         Ok(copy)
     }
 }

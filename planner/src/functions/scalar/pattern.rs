@@ -95,7 +95,8 @@ impl Pattern {
                 let end = quoted.find(quote).unwrap_or(quoted.len());
                 pieces.push(Piece::Text(quoted[..end].to_owned()));
                 rest = quoted.get(end + 1..).unwrap_or_default();
-            } else if let Some((name, field)) = fields.iter().find(|(n, _)| begins(rest, n, style)) {
+            } else if let Some((name, field)) = fields.iter().find(|(n, _)| begins(rest, n, style))
+            {
                 pieces.push(Piece::Field(*field));
                 rest = &rest[name.len()..];
             } else if first.is_alphabetic() {

@@ -71,20 +71,16 @@ impl Decoder<'_> {
         })
     }
 
-    fn operator(
-        &self,
-        o: m::Operator,
-        input: Option<&SchemaRef>,
-    ) -> Result<Operator, WireError> {
+    fn operator(&self, o: m::Operator, input: Option<&SchemaRef>) -> Result<Operator, WireError> {
         let input = || input.ok_or(WireError::Invalid("an operator without its input"));
         Ok(match o {
             m::Operator::Source(s) => Operator::Source(self.source(s)?),
             m::Operator::ExchangeInput(e) => {
                 Operator::ExchangeInput { exchange: ExchangeId(e.exchange) }
             }
-            m::Operator::Filter(f) => Operator::Filter {
-                predicate: self.expression(&f.predicate_expression, input()?)?,
-            },
+            m::Operator::Filter(f) => {
+                Operator::Filter { predicate: self.expression(&f.predicate_expression, input()?)? }
+            }
             m::Operator::Project(p) => {
                 let input = input()?;
                 let expressions = p

@@ -172,7 +172,11 @@ fn properties(p: &Properties) -> m::Properties {
         watermarks: p
             .watermarks
             .iter()
-            .map(|w| m::WatermarkColumn { column: w.column as u64, slot: w.slot as u64, lag: w.lag })
+            .map(|w| m::WatermarkColumn {
+                column: w.column as u64,
+                slot: w.slot as u64,
+                lag: w.lag,
+            })
             .collect(),
         distribution: distribution as i32,
         distribution_keys: positions(keys),

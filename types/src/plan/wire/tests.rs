@@ -1,5 +1,7 @@
 //! A graph with every operator goes over the wire and comes back the same.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -135,8 +137,7 @@ fn graph() -> FragmentGraph {
         Arc::new(Field::new("tm_test_twice", DataType::Int64, true)),
         Arc::default(),
     ));
-    let predicate =
-        binary(function, Op::Gt, lit(ScalarValue::Int64(Some(3))), &integers).unwrap();
+    let predicate = binary(function, Op::Gt, lit(ScalarValue::Int64(Some(3))), &integers).unwrap();
     let price = col("price", &schema).unwrap();
     let integer = cast(price, &schema, DataType::Int64).unwrap();
     let (slices, windows) = assigned(WindowSpec::tumble(60, 3));
