@@ -60,6 +60,11 @@ pub trait SplitReader: Send {
     /// The next records, at most `max_records` (at least 1). `now` is the
     /// engine's clock in microseconds since the Unix epoch, for throttling.
     fn read(&mut self, max_records: usize, now: EventTime) -> Result<Read, ConnectorError>;
+
+    /// Records before `ordinal` have been delivered already, by another reader of
+    /// this split: a source that holds records back by the clock gives them at
+    /// once, so that a reader that starts late can catch up.
+    fn released_before(&mut self, _ordinal: u64) {}
 }
 
 /// What [`SplitReader::read`] has.

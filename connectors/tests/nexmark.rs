@@ -334,3 +334,25 @@ fn a_rate_releases_events_by_the_clock() {
         assert_eq!(read(10_000_000), Ok(200 * 46 + 1));
     }
 }
+
+#[test]
+fn what_others_have_read_is_not_held_back() {
+    let options = options(&[
+        ("nexmark.table.type", "bid"),
+        ("nexmark.event.rate", "1000"),
+        ("nexmark.split.num", "1"),
+    ]);
+    let shape = shape("nexmark", &options, &[]);
+    let request = request(&shape, &["price"]);
+    let source = connectors(&[]).open_source("nexmark", &shape.options).unwrap();
+    let mut reader = source.open(0, 0, &request).unwrap();
+    reader.released_before(5_000);
+    let mut read = |now: i64| match reader.read(3_000, now).unwrap() {
+        Read::Records(records) => Some(records.end),
+        _ => None,
+    };
+    assert_eq!([read(0), read(0)], [Some(3_000), Some(5_000)]);
+    // From there on by the clock, which starts now.
+    assert_eq!([read(0), read(0)], [Some(5_001), None]);
+    assert_eq!(read(1_000_000), Some(5_000 + 20 * 46 + 1));
+}

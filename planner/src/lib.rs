@@ -17,3 +17,8 @@ pub mod types_sql;
 mod walk;
 
 pub use error::PlanError;
+
+/// The stack that a thread needs on which statements are parsed, bound or
+/// dropped. What nests as deeply as the parser admits fits into it, also in a
+/// build without optimisation.
+pub const STACK_BYTES_MIN: usize = 16 << 20;

@@ -10,12 +10,15 @@
 //! functions are left alone, since some are checked to be constants of a certain
 //! type, except where the argument's type is the result's.
 
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::{AggregateFunction, ScalarFunction, WindowFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, cast};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Values, cast};
 
 use crate::functions::canonical_type;
 
@@ -29,9 +32,11 @@ pub fn fix_types(plan: LogicalPlan) -> Result<LogicalPlan> {
 }
 
 fn narrow_node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
-    if matches!(plan, LogicalPlan::Limit(_) | LogicalPlan::Values(_) | LogicalPlan::Extension(_)) {
-        return Ok(Transformed::no(plan));
-    }
+    let plan = match plan {
+        LogicalPlan::Values(values) => return narrow_values(values),
+        LogicalPlan::Limit(_) | LogicalPlan::Extension(_) => return Ok(Transformed::no(plan)),
+        other => other,
+    };
     let schema = merge_schema(&plan.inputs());
     let names = NamePreserver::new(&plan);
     plan.map_expressions(|expr| {
@@ -41,6 +46,46 @@ fn narrow_node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         Ok(expr.update_data(|e| name.restore(e)))
     })?
     .map_data(LogicalPlan::recompute_schema)
+}
+
+/// A column of VALUES is `integer` where all its constants fit.
+fn narrow_values(values: Values) -> Result<Transformed<LogicalPlan>> {
+    let Values { schema, mut values } = values;
+    let mut fields = Vec::with_capacity(schema.fields().len());
+    let mut narrowed = false;
+    for (column, (qualifier, field)) in schema.iter().enumerate() {
+        let narrow: Option<Vec<Expr>> =
+            values.iter().map(|row| row.get(column).and_then(small_integer)).collect();
+        let mut field = Arc::clone(field);
+        if let Some(narrow) = narrow.filter(|_| *field.data_type() == DataType::Int64) {
+            for (row, expr) in values.iter_mut().zip(narrow) {
+                row[column] = expr;
+            }
+            field = Arc::new(field.as_ref().clone().with_data_type(DataType::Int32));
+            narrowed = true;
+        }
+        fields.push((qualifier.cloned(), field));
+    }
+    let schema = Arc::new(DFSchema::new_with_metadata(fields, schema.metadata().clone())?);
+    let values = LogicalPlan::Values(Values { schema, values });
+    Ok(if narrowed { Transformed::yes(values) } else { Transformed::no(values) })
+}
+
+/// The constant, or NULL, as an `integer` if it is one.
+fn small_integer(expr: &Expr) -> Option<Expr> {
+    match expr {
+        Expr::Literal(ScalarValue::Int64(Some(value)), metadata) => {
+            let value = i32::try_from(*value).ok()?;
+            Some(Expr::Literal(ScalarValue::Int32(Some(value)), metadata.clone()))
+        }
+        Expr::Literal(ScalarValue::Null | ScalarValue::Int64(None), metadata) => {
+            Some(Expr::Literal(ScalarValue::Int32(None), metadata.clone()))
+        }
+        Expr::Cast(inner) if matches!(&*inner.expr, Expr::Literal(ScalarValue::Null, _)) => {
+            Some(Expr::Literal(ScalarValue::Int32(None), None))
+        }
+        _ => None,
+    }
 }
 
 fn narrow(expr: Expr) -> Result<Transformed<Expr>> {

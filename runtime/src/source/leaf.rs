@@ -272,6 +272,10 @@ impl SourceLeaf {
             None => {
                 let room = usize::try_from(limit - split.position).unwrap_or(usize::MAX);
                 let most = self.batch_rows.min(room);
+                if limit < u64::MAX {
+                    // Somebody has read up to the limit before.
+                    split.reader.released_before(limit);
+                }
                 let failed = |error| JobError::Source { name: self.name.clone(), error };
                 match split.reader.read(most, now).map_err(failed)? {
                     Read::Records(records) => records,

@@ -209,6 +209,7 @@ fn io_runtime() -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads((cores() / 4).clamp(2, 4))
         .thread_name("io")
+        .thread_stack_size(tidemill_planner::STACK_BYTES_MIN)
         .enable_all()
         .build()
 }

@@ -64,6 +64,7 @@ impl QueryRuntime {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(threads)
             .thread_name("query")
+            .thread_stack_size(tidemill_planner::STACK_BYTES_MIN)
             .enable_all()
             .build()
             .map_err(|e| {

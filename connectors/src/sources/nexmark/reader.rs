@@ -95,8 +95,9 @@ fn note_misfits(
     }
 }
 
-/// Releases events at a rate of the clock, counted from the first read. A reader
-/// that is opened again at a later position starts a new count there.
+/// Releases events at a rate of the clock, counted from the first read that is
+/// held back by it. A reader that is opened again at a later position starts a
+/// new count there, and so does one that had to catch up.
 #[derive(Debug)]
 pub struct Throttle {
     /// Events of the whole sequence per second, at least 1.
@@ -138,6 +139,8 @@ pub struct Reader {
     prices: Arc<Prices>,
     output: Output,
     throttle: Option<Throttle>,
+    /// Records before this one are not held back.
+    released: u64,
     next: u64,
     end: u64,
     /// Kept for its memory only.
@@ -156,7 +159,8 @@ impl Reader {
         next: u64,
     ) -> Self {
         let end = layout.records_before(sequence.events());
-        Reader { layout, sequence, prices, output, throttle, next, end, runs: Vec::new() }
+        let runs = Vec::new();
+        Reader { layout, sequence, prices, output, throttle, released: 0, next, end, runs }
     }
 }
 
@@ -166,7 +170,9 @@ impl SplitReader for Reader {
             return Ok(Read::End);
         }
         let mut end = self.end;
-        if let Some(throttle) = &mut self.throttle {
+        if self.next < self.released {
+            end = end.min(self.released);
+        } else if let Some(throttle) = &mut self.throttle {
             let event = self.layout.event(self.next);
             end = end.min(self.layout.records_before(throttle.due_before(now, event)));
             if end <= self.next {
@@ -183,5 +189,9 @@ impl SplitReader for Reader {
         })?;
         self.next = ordinals.end;
         Ok(Read::Records(records))
+    }
+
+    fn released_before(&mut self, ordinal: u64) {
+        self.released = self.released.max(ordinal);
     }
 }

@@ -175,6 +175,6 @@ mod tests {
             "2015-07-15 00:00:01.234"
         );
         assert!(text("yyyy QQ", Style::Java).is_err());
-        assert_eq!(text("ä", Style::Java).is_err(), true);
+        assert!(text("ä", Style::Java).is_err());
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::*;
 
 /// The code that parsing ends with; `00000`: it is fine. Runs on a stack of the
-/// size that a worker thread of the server has.
+/// size that threads which parse are promised.
 fn state(sql: String) -> &'static str {
     let parse = move || {
         let begin = Instant::now();
@@ -21,7 +21,12 @@ fn state(sql: String) -> &'static str {
         assert!(begin.elapsed() < Duration::from_secs(20), "took {:?}", begin.elapsed());
         code
     };
-    std::thread::Builder::new().stack_size(2 << 20).spawn(parse).unwrap().join().unwrap()
+    std::thread::Builder::new()
+        .stack_size(crate::STACK_BYTES_MIN)
+        .spawn(parse)
+        .unwrap()
+        .join()
+        .unwrap()
 }
 
 /// `open` n times, `middle`, `close` n times.
