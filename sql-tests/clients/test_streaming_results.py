@@ -23,10 +23,11 @@ ALLOWED_KIB = 64 * 1024
 JDBC_DRIVER = Path("/usr/share/java/postgresql.jar")
 
 # A row is about 1000 bytes; 46 of 50 events are bids.
-ROWS = MEGABYTES * 1000
+BLOCKS = MEGABYTES * 1000 // 46
+ROWS = BLOCKS * 46
 SOURCE = f"""
 CREATE SOURCE wide WITH (connector = 'nexmark', nexmark.table.type = 'bid',
-    nexmark.event.num = {ROWS * 50 // 46 // 50 * 50});
+    nexmark.event.num = {BLOCKS * 50});
 """
 QUERY = "SELECT auction, bidder, price, date_time, repeat('x', 950) AS filler FROM wide"
 
@@ -99,26 +100,18 @@ def test_a_client_that_stops_reading_holds_nothing_up():
         assert memory.growth() < ALLOWED_KIB, f"grew by {memory.growth()} KiB"
 
 
-def psql_streams(*flags, prelude=""):
+def test_psql_streams_at_once():
     with Server() as server:
         warmed(server)
         with tempfile.NamedTemporaryFile() as out, Memory(server) as memory:
             # `wc -c` counts what psql writes without keeping it.
-            command = f"{prelude}\\o | wc -c > {out.name}\n{QUERY};\n"
-            server.psql(command, "-A", "-t", *flags, timeout=600)
+            command = f"\\o | wc -c > {out.name}\n{QUERY};\n"
+            server.psql(command, "-A", "-t", timeout=600)
             deadline = time.monotonic() + 10
             while not (text := Path(out.name).read_text().strip()):
                 assert time.monotonic() < deadline, "psql wrote nothing"
                 time.sleep(0.05)
         flat(memory, int(text))
-
-
-def test_psql_streams_at_once():
-    psql_streams()
-
-
-def test_psql_streams_with_fetch_count():
-    psql_streams(prelude="\\set FETCH_COUNT 1000\n")
 
 
 def test_jdbc_streams_with_fetch_size():
@@ -136,7 +129,7 @@ def test_jdbc_streams_with_fetch_size():
             done = subprocess.run(command, capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, done.stderr
         rows, size = (int(word) for word in done.stdout.split())
-        assert rows >= ROWS, rows
+        assert rows == ROWS, rows
         flat(memory, size)
 
 
@@ -162,8 +155,9 @@ def interrupted(server, sql):
 
 
 def is_idle(server):
-    """Whether the server stops computing soon after."""
-    for _ in range(20):
+    """Whether the server stops computing. The client is free at once; the query ends at its
+    next step, and one step of a nested-loop join may be long on a busy machine."""
+    for _ in range(120):
         before = server.cpu_seconds()
         time.sleep(0.25)
         if server.cpu_seconds() - before < 0.08:
@@ -175,7 +169,7 @@ def test_interrupt_stops_a_long_computation():
     with Server() as server:
         server.psql(SOURCE)
         took, errors = interrupted(
-            server, "SELECT count(*) FROM wide a, wide b WHERE a.price + b.price = a.bidder * 3 - b.auction"
+            server, "SELECT sum(a.price + b.price) FROM wide a CROSS JOIN wide b"
         )
         assert "canceling statement" in errors, errors
         assert took < 1, f"took {took:.1f} s"

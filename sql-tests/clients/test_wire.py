@@ -28,7 +28,7 @@ VALUES = [
     ("CAST('2024-02-29 12:00:00+00' AS timestamptz)",
      datetime.datetime(2024, 2, 29, 12, tzinfo=datetime.timezone.utc)),
     ("CAST('12:34:56.5' AS time)", datetime.time(12, 34, 56, 500000)),
-    ("CAST('1 day 02:03:04' AS interval)", datetime.timedelta(days=1, hours=2, minutes=3, seconds=4)),
+    ("CAST('1 day 2 hours 3 minutes 4 seconds' AS interval)", datetime.timedelta(days=1, hours=2, minutes=3, seconds=4)),
     ("CAST(NULL AS int)", None),
     ("NULL", None),
 ]  # fmt: skip

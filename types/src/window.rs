@@ -69,7 +69,7 @@ impl WindowSpec {
     /// How many windows contain a row, at most.
     #[must_use]
     pub fn windows_per_row(&self) -> i64 {
-        (self.size + self.slide - 1) / self.slide
+        self.size / self.slide + i64::from(self.size % self.slide != 0)
     }
 
     /// End of the slice that contains `ts`. Saturates at the ends of time.

@@ -15,7 +15,14 @@ use datafusion::common::{Result, ScalarValue, internal_err};
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
-use tidemill_types::WindowSpec;
+use sqlparser::tokenizer::Span;
+use tidemill_types::{SqlState, WindowSpec};
+
+use crate::error::PlanError;
+
+/// Windows that the rows of one batch may be in together: 256 MiB of timestamps,
+/// which no account of memory covers.
+const LIST_ENTRIES_MAX: i64 = 32 << 20;
 
 /// `_tm_window_start(ts, size, slide, offset)`: where the tumbling window begins.
 pub(crate) fn window_start() -> Arc<ScalarUDF> {
@@ -65,6 +72,17 @@ impl ScalarUDFImpl for Windows {
         );
         let times = args.args[0].to_array(args.number_rows)?;
         let times = times.as_primitive::<TimestampMicrosecondType>();
+        let entries = window.windows_per_row().saturating_mul(times.len() as i64);
+        if self.list && entries > LIST_ENTRIES_MAX {
+            let message = format!("{} rows are in {entries} windows", times.len());
+            return Err(PlanError::invalid(
+                SqlState::PROGRAM_LIMIT_EXCEEDED,
+                message,
+                Span::empty(),
+            )
+            .with_hint("A SELECT holds the windows of a batch of rows at once: hop less often.")
+            .into());
+        }
         Ok(ColumnarValue::Array(if self.list {
             lists(times, &window)
         } else {

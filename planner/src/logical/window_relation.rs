@@ -25,6 +25,8 @@ use crate::error::PlanError;
 
 /// Microseconds of a day.
 const DAY_US: i64 = 86_400_000_000;
+/// Above a day that hops by a second. A row's work in a view grows with it.
+const WINDOWS_PER_ROW_MAX: i64 = 100_000;
 
 /// See the module's text.
 #[derive(Debug, Default)]
@@ -131,6 +133,13 @@ fn plan_call(
         WindowFunction::Tumble => WindowSpec::tumble(size, offset),
         WindowFunction::Hop => WindowSpec::hop(size, first, offset),
     };
+    let windows = window.windows_per_row();
+    if windows > WINDOWS_PER_ROW_MAX {
+        let message = format!("{} puts every row into {windows} windows", function.name());
+        return Err(PlanError::invalid(SqlState::PROGRAM_LIMIT_EXCEEDED, message, call.span)
+            .with_hint(format!("At most {WINDOWS_PER_ROW_MAX} are possible: hop less often."))
+            .into());
+    }
     let plan = WindowTvf::try_new(function, input, time, window)?.into_plan();
     Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, call.alias))))
 }

@@ -17,10 +17,13 @@ use std::task::{Context, Poll};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::stream::{BoxStream, Stream, StreamExt};
 use tidemill_types::{Diagnostic, SqlState};
@@ -169,7 +172,7 @@ async fn query(
     sender: mpsc::Sender<Result<RecordBatch, Diagnostic>>,
 ) {
     let stream = match state.create_physical_plan(&plan).await {
-        Ok(physical) => execute_stream(physical, state.task_ctx()),
+        Ok(physical) => yielding(physical).and_then(|plan| execute_stream(plan, state.task_ctx())),
         Err(error) => Err(error),
     };
     let mut stream = match stream {
@@ -189,6 +192,20 @@ async fn query(
             return;
         }
     }
+}
+
+/// The plan with a point to yield at behind every join. DataFusion's scans yield, but a
+/// join makes any number of batches of one scanned batch, and an aborted task ends
+/// only where it yields.
+fn yielding(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
+    plan.transform_up(|node| {
+        Ok(if node.name().ends_with("JoinExec") {
+            Transformed::yes(Arc::new(CooperativeExec::new(node)) as Arc<dyn ExecutionPlan>)
+        } else {
+            Transformed::no(node)
+        })
+    })
+    .data()
 }
 
 /// A task that ends with its handle.
