@@ -10,9 +10,9 @@
 
 use std::collections::BTreeMap;
 
+use tidemill_types::text::datetime;
 use tidemill_types::{Diagnostic, OptionFact, OptionKind, Options, SqlState};
 
-use crate::formats::text::datetime;
 use tidemill_types::names;
 
 /// A parsed value.
@@ -138,7 +138,7 @@ fn parse(fact: &OptionFact, text: &str) -> Result<Value, Diagnostic> {
         }
         OptionKind::Boolean => boolean(text.as_bytes()).map(Value::Boolean),
         OptionKind::Duration => duration(text).map(Value::Micros),
-        OptionKind::Timestamp => datetime::timestamptz(text.as_bytes()).map(Value::Micros),
+        OptionKind::Timestamp => datetime::timestamptz(text.as_bytes()).ok().map(Value::Micros),
         OptionKind::OneOf(choices) => choices
             .iter()
             .find(|choice| choice.eq_ignore_ascii_case(text.trim()))
@@ -193,7 +193,7 @@ pub fn boolean(text: &[u8]) -> Option<bool> {
 fn duration(text: &str) -> Option<i64> {
     let mut rest = text.trim();
     if rest.contains(':') {
-        return datetime::time(rest.as_bytes());
+        return datetime::time(rest.as_bytes()).ok();
     }
     let mut total = 0i64;
     let mut any = false;

@@ -16,9 +16,11 @@ use arrow::datatypes::{
     Int16Type, Int32Type, Int64Type, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
 };
 
+use tidemill_types::text::datetime;
+
 use super::split::FieldRef;
 use crate::columns::sql_name;
-use crate::formats::text::{datetime, number};
+use crate::formats::text::number;
 use crate::options::boolean;
 
 /// Characters of a bad value that a message shows.
@@ -118,15 +120,19 @@ pub fn column(field: &Field, texts: Texts<'_>, failures: &mut Failures) -> Array
                 number::decimal256(t, *precision, *scale)
             })
         }
-        DataType::Date32 => primitive::<Date32Type>(texts, &mut errors, datetime::date),
+        DataType::Date32 => primitive::<Date32Type>(texts, &mut errors, |t| datetime::date(t).ok()),
         DataType::Time64(_) => {
-            primitive::<Time64MicrosecondType>(texts, &mut errors, datetime::time)
+            primitive::<Time64MicrosecondType>(texts, &mut errors, |t| datetime::time(t).ok())
         }
         DataType::Timestamp(_, None) => {
-            primitive::<TimestampMicrosecondType>(texts, &mut errors, datetime::timestamp)
+            primitive::<TimestampMicrosecondType>(texts, &mut errors, |t| {
+                datetime::timestamp(t).ok()
+            })
         }
         DataType::Timestamp(_, Some(_)) => {
-            primitive::<TimestampMicrosecondType>(texts, &mut errors, datetime::timestamptz)
+            primitive::<TimestampMicrosecondType>(texts, &mut errors, |t| {
+                datetime::timestamptz(t).ok()
+            })
         }
         DataType::Boolean => booleans(texts, &mut errors),
         DataType::BinaryView => binaries(texts, &mut errors),

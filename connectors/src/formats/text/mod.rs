@@ -2,12 +2,8 @@
 //!
 //! Every function takes the bytes of one value and answers `None` where
 //! PostgreSQL refuses them as input of that type (SQLSTATE 22P02, 22003, 22007 or
-//! 22008 there; callers say which value and column it was). Blanks around numbers,
-//! dates and booleans are allowed. Nothing here allocates.
-//!
-//! What PostgreSQL reads and this does not: date orders other than year-month-day,
-//! names of months and zones (but for UTC, GMT and Z), AM and PM, BC, `infinity`
-//! and `now` as times.
+//! 22008 there; callers say which value and column it was). Blanks around numbers
+//! and booleans are allowed. Nothing here allocates. Dates and times are read by
+//! [`tidemill_types::text`].
 
-pub mod datetime;
 pub mod number;
