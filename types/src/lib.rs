@@ -17,6 +17,7 @@ pub mod hidden;
 pub mod ids;
 pub mod names;
 pub mod plan;
+pub mod short_circuit;
 pub mod text;
 pub mod time;
 pub mod vnode;

@@ -38,6 +38,7 @@ use tidemill_connectors::error::ConnectorError;
 use tidemill_connectors::sink::SinkWriter;
 use tidemill_storage::views::ViewWriter;
 use tidemill_types::plan::{self, ChangelogKind};
+use tidemill_types::short_circuit::short_circuit;
 use tidemill_types::{ChangeBatch, Epoch, EventTime, ObjectId, VnodeMap, WorkerIndex};
 
 pub use error::OperatorError;
@@ -217,10 +218,11 @@ pub fn build(
         }
         plan::Operator::Filter { predicate } => {
             let upsert = node.properties.changelog == ChangelogKind::Upsert;
-            Box::new(filter::Filter::new(Arc::clone(predicate), upsert))
+            Box::new(filter::Filter::new(short_circuit(predicate), upsert))
         }
         plan::Operator::Project { expressions } => {
-            Box::new(project::Project::new(expressions.clone(), output)?)
+            let expressions = expressions.iter().map(short_circuit).collect();
+            Box::new(project::Project::new(expressions, output)?)
         }
         plan::Operator::AssignSlices(spec) => {
             Box::new(assign::AssignSlices::new(spec.clone(), output))

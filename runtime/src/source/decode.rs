@@ -13,6 +13,7 @@ use arrow::datatypes::{DataType, Int64Type, Schema, SchemaRef};
 use datafusion::physical_expr::PhysicalExpr;
 use tidemill_connectors::source::{Records, Rejected};
 use tidemill_types::plan::SourceScan;
+use tidemill_types::short_circuit::short_circuit;
 use tidemill_types::{EventTime, hidden};
 
 use crate::operators::OperatorError;
@@ -44,7 +45,7 @@ impl Decoder {
         fields.extend(scan.computed.iter().map(|(field, _)| field.clone()));
         Decoder {
             with_computed: Arc::new(Schema::new(fields)),
-            computed: scan.computed.iter().map(|(_, e)| Arc::clone(e)).collect(),
+            computed: scan.computed.iter().map(|(_, e)| short_circuit(e)).collect(),
             watermark: scan.watermark.clone(),
             row_id: scan.row_id,
             row_watermark: scan.row_watermark,
