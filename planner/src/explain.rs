@@ -24,7 +24,7 @@ use tidemill_types::plan::{
     Operator, Output, Properties, SourceScan, StateKind,
 };
 
-use crate::rules::operator_of;
+use crate::rules::{Spelling, spelling};
 use crate::types_sql::pg_type_name;
 
 /// Renders a job, the fragment of the root first.
@@ -279,8 +279,14 @@ pub(crate) fn expression(e: &Arc<dyn PhysicalExpr>) -> String {
         return format!("{} {} {}", operand(binary.left()), binary.op(), operand(binary.right()));
     }
     if let Some(function) = e.downcast_ref::<ScalarFunctionExpr>() {
-        return match (operator_of(function.name()), function.args()) {
-            (Some(op), [left, right]) => format!("{} {op} {}", operand(left), operand(right)),
+        return match (spelling(function.name()), function.args()) {
+            (Some(Spelling::Infix(op)), [left, right]) => {
+                format!("{} {op} {}", operand(left), operand(right))
+            }
+            (Some(Spelling::Cast(data_type)), [argument]) => {
+                format!("{}::{}", operand(argument), pg_type_name(&data_type))
+            }
+            (Some(Spelling::Nothing), [argument]) => expression(argument),
             (_, args) => format!("{}({})", function.name(), list(args.iter().map(expression))),
         };
     }
@@ -305,6 +311,7 @@ fn constant(value: &ScalarValue) -> String {
 fn operand(e: &Arc<dyn PhysicalExpr>) -> String {
     let text = expression(e);
     let infix = e.downcast_ref::<BinaryExpr>().is_some()
-        || e.downcast_ref::<ScalarFunctionExpr>().is_some_and(|f| operator_of(f.name()).is_some());
+        || e.downcast_ref::<ScalarFunctionExpr>()
+            .is_some_and(|f| matches!(spelling(f.name()), Some(Spelling::Infix(_))));
     if infix { format!("({text})") } else { text }
 }

@@ -28,7 +28,10 @@ VALUES = [
     ("CAST('2024-02-29 12:00:00+00' AS timestamptz)",
      datetime.datetime(2024, 2, 29, 12, tzinfo=datetime.timezone.utc)),
     ("CAST('12:34:56.5' AS time)", datetime.time(12, 34, 56, 500000)),
-    ("CAST('1 day 2 hours 3 minutes 4 seconds' AS interval)", datetime.timedelta(days=1, hours=2, minutes=3, seconds=4)),
+    ("CAST('1 day 02:03:04' AS interval)", datetime.timedelta(days=1, hours=2, minutes=3, seconds=4)),
+    ("CAST('2024-01-03 12:00' AS timestamp) - CAST('2024-01-01' AS timestamp)", datetime.timedelta(days=2, hours=12)),
+    ("round(CAST(2.5 AS double precision))", 2.0),
+    ("CAST(2.5 AS int)", 3),
     ("CAST(NULL AS int)", None),
     ("NULL", None),
 ]  # fmt: skip
@@ -70,6 +73,8 @@ def test_parameters():
             2024, 1, 1, 1
         )
         assert one("SELECT %s::int IS NULL", None) is True
+        assert one("SELECT 1 WHERE %s", True) == 1
+        assert connection.execute("SELECT 1 WHERE NOT %s", (True,)).fetchone() is None
         assert one("SELECT %b::bigint", 5) == 5
         # The same statement many times, so that the driver prepares it.
         for i in range(12):

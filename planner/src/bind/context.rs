@@ -26,6 +26,7 @@ use crate::catalog::{
     CatalogObject, DEFAULT_SCHEMA, ObjectKind, QualifiedName, SYSTEM_SCHEMA, ViewObject,
 };
 use crate::error::PlanError;
+use crate::rules::TimeOperands;
 
 /// Makes the scans of relations: bare ones for streaming plans
 /// ([`CatalogTables`]), ones that can be executed for SELECT (the server's).
@@ -105,6 +106,7 @@ impl TableSource for ExpandedView {
 pub(super) struct CatalogContext<'a> {
     input: BindInput<'a>,
     type_planner: Arc<dyn TypePlanner>,
+    expr_planners: Vec<Arc<dyn ExprPlanner>>,
     /// What has been resolved so far.
     relations: RefCell<BTreeSet<ObjectId>>,
 }
@@ -114,6 +116,9 @@ impl<'a> CatalogContext<'a> {
         CatalogContext {
             input,
             type_planner: Arc::new(crate::functions::SqlTypePlanner),
+            expr_planners: std::iter::once(Arc::new(TimeOperands) as _)
+                .chain(input.state.expr_planners().iter().cloned())
+                .collect(),
             relations: RefCell::default(),
         }
     }
@@ -166,6 +171,7 @@ impl<'a> CatalogContext<'a> {
 /// The plan of a view's query under the view's column names.
 fn view_plan(view: &ViewObject, context: &CatalogContext<'_>) -> Result<LogicalPlan> {
     let mut query = *crate::parse::parse_query(&view.query)?;
+    super::intervals::read_in_query(&mut query)?;
     super::columns::name_columns(&mut query);
     let plan = super::bind_plan(query, context, &[], 0)?;
     let columns = plan.schema().columns();
@@ -205,7 +211,7 @@ impl ContextProvider for CatalogContext<'_> {
     }
 
     fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
-        self.input.state.expr_planners()
+        &self.expr_planners
     }
 
     fn get_relation_planners(&self) -> &[Arc<dyn RelationPlanner>] {

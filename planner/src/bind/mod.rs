@@ -15,17 +15,17 @@
 mod columns;
 mod context;
 mod faults;
+mod intervals;
 mod names;
+mod parameters;
 mod scalar;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
-use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{DFSchema, Result as DataFusionResult};
+use datafusion::common::Result as DataFusionResult;
 use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::expr::Placeholder;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast};
 use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
 use sqlparser::ast;
@@ -93,6 +93,7 @@ pub fn bind_query(
     declared: &[Option<DataType>],
 ) -> Result<BoundQuery, PlanError> {
     let mut named = query.clone();
+    intervals::read_in_query(&mut named)?;
     columns::name_columns(&mut named);
     columns::distinguish_columns(&mut named);
     let context = CatalogContext::new(input);
@@ -130,7 +131,7 @@ fn finish(
     state: &SessionState,
 ) -> DataFusionResult<(LogicalPlan, Vec<DataType>)> {
     let plan = fix_types(plan)?;
-    let plan = if parameters > 0 { type_leftover_parameters(plan)? } else { plan };
+    let plan = if parameters > 0 { parameters::give_types(plan)? } else { plan };
     let plan = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?;
     let types = plan.get_parameter_types()?;
     let types = (1..=parameters)
@@ -167,46 +168,6 @@ fn canonical_output(plan: LogicalPlan) -> DataFusionResult<LogicalPlan> {
         })
         .collect();
     LogicalPlanBuilder::from(plan).project(casts)?.build()
-}
-
-/// A parameter that nothing gives a type to is text, as in PostgreSQL.
-fn type_leftover_parameters(plan: LogicalPlan) -> DataFusionResult<LogicalPlan> {
-    let typed = plan.transform_up_with_subqueries(|node| {
-        let schema = datafusion::logical_expr::utils::merge_schema(&node.inputs());
-        node.map_expressions(|e| type_parameters(e, &schema))?
-            .map_data(LogicalPlan::recompute_schema)
-    })?;
-    Ok(typed.data)
-}
-
-fn type_parameters(expr: Expr, schema: &DFSchema) -> DataFusionResult<Transformed<Expr>> {
-    let (expr, _) = expr.infer_placeholder_types(schema)?;
-    expr.transform_down(|e| {
-        Ok(match e {
-            // `$1::integer` is a parameter of that type, not text to be converted.
-            Expr::Cast(mut cast) if is_untyped(&cast.expr) => {
-                let data_type = cast.field.data_type().clone();
-                *cast.expr = typed(*cast.expr, data_type);
-                Transformed::yes(Expr::Cast(cast))
-            }
-            e if is_untyped(&e) => Transformed::yes(typed(e, DataType::Utf8View)),
-            other => Transformed::no(other),
-        })
-    })
-}
-
-fn is_untyped(expr: &Expr) -> bool {
-    matches!(expr, Expr::Placeholder(Placeholder { field: None, .. }))
-}
-
-fn typed(parameter: Expr, data_type: DataType) -> Expr {
-    match parameter {
-        Expr::Placeholder(Placeholder { id, .. }) => {
-            let field = Arc::new(Field::new(&id, data_type, true));
-            Expr::Placeholder(Placeholder::new_with_field(id, Some(field)))
-        }
-        other => other,
-    }
 }
 
 #[cfg(test)]

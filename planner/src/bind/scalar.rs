@@ -59,7 +59,9 @@ pub fn bind_scalar(
     schema: &Schema,
     cast_to: Option<&DataType>,
 ) -> Result<BoundScalar, PlanError> {
-    let bound = bind(expr, schema, cast_to).map_err(PlanError::from)?;
+    let mut read = expr.clone();
+    super::intervals::read_in_expr(&mut read)?;
+    let bound = bind(&read, schema, cast_to).map_err(PlanError::from)?;
     let refused = refused(&bound.expr)?;
     match refused {
         Some(what) => Err(PlanError::unsupported(

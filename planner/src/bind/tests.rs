@@ -229,6 +229,158 @@ fn parameters_get_types() {
     );
     assert_eq!(types("SELECT $1"), [DataType::Utf8View]);
     assert_eq!(types("SELECT $1::int"), [DataType::Int32]);
+    for condition in [
+        "SELECT 1 WHERE $1",
+        "SELECT 1 FROM t WHERE i > 1 AND $1",
+        "SELECT i FROM t WHERE NOT ($1 OR i > 1)",
+        "SELECT CASE WHEN $1 THEN 1 END",
+        "SELECT count(*) FILTER (WHERE $1) FROM t",
+        "SELECT 1 FROM t JOIN u ON $1",
+        "SELECT count(*) FROM t HAVING $1",
+        "SELECT $1 IS TRUE",
+    ] {
+        assert_eq!(types(condition), [DataType::Boolean], "{condition}");
+    }
+}
+
+/// The values of these expressions as PostgreSQL 15 shows them.
+#[test]
+fn values_are_postgresqls() {
+    for (expr, expected) in [
+        ("round(2.5), round(-2.5), round(3.5)", "3,-3,4"),
+        ("round(2.5::double precision), round(-2.5::float8), round(3.5::float8)", "2.0,-2.0,4.0"),
+        ("round(2.5::real), round(5), round(5, 2), round(1.5, 3)", "2.0,5.0,5.00,1.500"),
+        (
+            "round(15.5, -1), round(7.25, 1::int), round(2.345::numeric(10, 3), 2), round(-1.235, 2)",
+            "20,7.3,2.35,-1.24",
+        ),
+        ("2.5::int, (-2.5)::int, 2.4::bigint, 2.5::numeric(40, 1)::int", "3,-3,2,3"),
+        ("2.5::float8::int, 3.5::real::bigint, (-2.5)::float8::smallint", "2,4,-2"),
+        (
+            "'  2024-01-01  '::date, '2024/1/1'::date, '20240101'::date",
+            "2024-01-01,2024-01-01,2024-01-01",
+        ),
+        ("'2024-03-01 12:00'::timestamp", "2024-03-01T12:00:00"),
+        ("'2024-03-01T12:00:00.5Z'::timestamp", "2024-03-01T12:00:00.500"),
+        ("TIMESTAMP '2024-03-01 12:00', 'epoch'::date", "2024-03-01T12:00:00,1970-01-01"),
+        ("'2024-01-01 12:00:00+02'::timestamptz", "2024-01-01T10:00:00Z"),
+        ("'2024-01-01 12:00+02:30'::timestamptz", "2024-01-01T09:30:00Z"),
+        ("'12:30'::time", "12:30:00"),
+        ("'2024-01-03 12:00:00'::timestamp - '2024-01-01'::timestamp", "2 days 12 hours"),
+        ("'2024-01-01'::timestamp - '2024-01-03 12:00:00'::timestamp", "-2 days -12 hours"),
+        ("'2024-01-02'::date - '2024-01-01 12:00'::timestamp", "12 hours"),
+        ("'2024-01-02'::timestamp - '2024-01-01'", "1 days"),
+        ("'2024-01-03'::timestamp - '2024-01-01'::timestamp > interval '47 hours'", "true"),
+        ("interval '1 day 1 hour' > interval '36 hours', interval '1 day' = '24:00'", "false,true"),
+        ("interval '1 mon' BETWEEN interval '29 days' AND '31 days'", "true"),
+        ("interval '30 days' IN (interval '1 day', interval '1 month')", "true"),
+        ("extract(epoch from '2024-01-03 12:00'::timestamp - '2024-01-01'::timestamp)", "216000.0"),
+        (
+            "interval '1 day 02:03:04', interval '5' minute",
+            "1 days 2 hours 3 mins 4.000000000 secs,5 mins",
+        ),
+        (
+            "'1-2'::interval, 'P1DT2H'::interval, '1.5 days'::interval",
+            "14 mons,1 days 2 hours,1 days 12 hours",
+        ),
+        (
+            "interval '1-2' year to month, interval '2:03' minute to second",
+            "14 mons,2 mins 3.000000000 secs",
+        ),
+        ("'2024-01-01'::timestamp + interval '1 day 02:00'", "2024-01-02T02:00:00"),
+        ("'2024-01-01 12:00'::timestamp > '2024-01-01 11:59'", "true"),
+        ("1.0::float8 / 4, 'NaN'::float8 / 0", "0.25,NaN"),
+        ("NULL::float8 / 0, 1 / NULL::real", ","),
+        (
+            "pg_typeof(1), pg_typeof(1.5), pg_typeof('x'), pg_typeof(NULL)",
+            "integer,numeric,unknown,unknown",
+        ),
+        (
+            "pg_typeof('x'::text), pg_typeof(3000000000), pg_typeof(1::numeric(10, 2))",
+            "text,bigint,numeric",
+        ),
+        ("pg_typeof('2024-01-01'::timestamp)", "timestamp without time zone"),
+        ("pg_typeof('2024-01-01'::timestamptz)", "timestamp with time zone"),
+        (
+            "pg_typeof(true), pg_typeof(1::real), pg_typeof(interval '1 day')",
+            "boolean,real,interval",
+        ),
+        ("pg_typeof(round(5)), pg_typeof(round(5, 2))", "double precision,numeric"),
+    ] {
+        assert_eq!(shown(&format!("SELECT {expr}")), expected, "{expr}");
+    }
+}
+
+/// Columns compute as constants do: nothing depends on folding.
+#[test]
+fn columns_are_cast_as_constants_are() {
+    let from =
+        "FROM (VALUES (2.5, '2024-01-01 12:00', '1 day 02:00'), (-2.5, NULL, NULL)) v(n, t, d)";
+    for (expr, expected) in [
+        ("n::int, n::float8::int, round(n), round(n::float8)", "3,2,3,2.0; -3,-2,-3,-2.0"),
+        ("t::timestamp, t::date, d::interval", "2024-01-01T12:00:00,2024-01-01,1 days 2 hours; ,,"),
+        ("t::timestamp - '2023-12-30'::timestamp", "2 days 12 hours; "),
+        ("t::timestamp > '2024-01-01 11:00', d::interval > '25:00'", "true,true; ,"),
+        (
+            "pg_typeof(n), pg_typeof(t), pg_typeof(d::interval)",
+            "numeric,text,interval; numeric,text,interval",
+        ),
+    ] {
+        assert_eq!(shown(&format!("SELECT {expr} {from}")), expected, "{expr}");
+    }
+    let order = "SELECT d FROM (VALUES ('36 hours'::interval), (interval '1 day 1 hour'), (interval '30 hours')) v(d) ORDER BY d";
+    assert_eq!(shown(order), "1 days 1 hours; 30 hours; 36 hours");
+}
+
+#[test]
+fn bad_values_have_postgresqls_codes() {
+    for (expr, state, message) in [
+        ("40000::smallint", "22003", "smallint out of range"),
+        ("1e10::float8::int", "22003", "integer out of range"),
+        ("'NaN'::float8::int", "22003", "integer out of range"),
+        ("99999999999999999999::bigint", "22003", "bigint out of range"),
+        ("1::float8 / 0", "22012", ""),
+        ("1::real / 0", "22012", ""),
+        ("'1e300'::float8 / '1e-300'::float8", "22003", ""),
+        ("'nope'::date", "22007", "invalid input syntax for type date: \"nope\""),
+        ("'2024-02-30'::date", "22008", "date/time field value out of range: \"2024-02-30\""),
+        ("'2024-01-01 25:00'::timestamp", "22008", "out of range"),
+        ("'25:00'::time", "22008", "out of range"),
+        ("'infinity'::timestamp", "0A000", "infinite values of type timestamp"),
+        ("'garbage'::interval", "22007", "invalid input syntax for type interval: \"garbage\""),
+        ("'02:60'::interval", "22015", "interval field value out of range: \"02:60\""),
+        ("round('2024-01-01'::date)", "42883", "round(date)"),
+    ] {
+        let sql = format!("SELECT {expr}");
+        let error = run(&sql).unwrap_err().diagnostic(&sql);
+        assert_eq!(error.state.code(), state, "{sql}: {error:?}");
+        assert!(error.message.contains(message), "{sql}: {error:?}");
+    }
+    let literal =
+        run("SELECT INTERVAL '1 parsec'").unwrap_err().diagnostic("SELECT INTERVAL '1 parsec'");
+    assert_eq!((literal.state.code(), literal.position), ("22007", Some(17)));
+}
+
+/// What a condition guards is not evaluated where it does not hold, whatever the
+/// optimizer does.
+#[test]
+fn conditions_guard() {
+    let numbers = "(VALUES (4, 2), (1, 0), (9, 3), (5, 1), (3, 0)) v(a, b)";
+    for (condition, expected) in [
+        ("b <> 0 AND a / b > 2", "5; 9"),
+        ("b > 0 AND a / b > 2", "5; 9"),
+        ("a / b > 2 AND b > 0", "5; 9"),
+        ("b = 0 OR a / b > 2", "1; 3; 5; 9"),
+        ("CASE WHEN b <> 0 THEN a / b > 2 ELSE false END", "5; 9"),
+        ("NOT (b = 0 OR a / b <= 2)", "5; 9"),
+        ("b <> 0 AND 1.0::float8 / b > 0.4", "4; 5"),
+    ] {
+        let sql = format!("SELECT a FROM {numbers} WHERE {condition} ORDER BY a");
+        assert_eq!(shown(&sql), expected, "{sql}");
+    }
+    let sql =
+        format!("SELECT a, b <> 0 AND a / b > 2, b = 0 OR a / b > 2 FROM {numbers} ORDER BY a");
+    assert_eq!(shown(&sql), "1,false,true; 3,false,true; 4,false,false; 5,true,true; 9,true,true");
 }
 
 #[test]

@@ -25,7 +25,7 @@ pub use types::{SqlTypePlanner, canonical_type};
 pub(crate) use windows::{window_list, window_start};
 
 use crate::logical::WindowRelationPlanner;
-use crate::rules::{analyzer_rules, arithmetic_functions};
+use crate::rules::{ShortCircuitFilters, analyzer_rules, operator_functions};
 
 /// DataFusion's settings as PostgreSQL's dialect needs them. The caller may set
 /// partitions, batch size and memory on top, not these.
@@ -53,6 +53,7 @@ pub fn session_state(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> Session
         .with_runtime_env(runtime)
         .with_type_planner(Arc::new(SqlTypePlanner))
         .with_analyzer_rules(analyzer_rules())
+        .with_physical_optimizer_rule(Arc::new(ShortCircuitFilters))
         .build();
     state
         .register_relation_planner(Arc::new(WindowRelationPlanner))
@@ -82,7 +83,7 @@ fn register(state: &mut SessionState) {
 pub fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
     let mut all = scalar::all();
     all.extend([window_start(), window_list()]);
-    all.extend(arithmetic_functions());
+    all.extend(operator_functions());
     all
 }
 

@@ -10,6 +10,8 @@
 //! | `split_index(text, separator, i)` | field `i`, counted from 0; NULL where there is none |
 //! | `count_char(text, c)` | how often `c` occurs |
 //! | `regexp_extract(text, pattern, i)` | group `i` of the first match, 0 for all of it |
+//! | `round(x)`, `round(x, places)` | PostgreSQL's rounding |
+//! | `pg_typeof(x)` | the name of the value's type |
 //! | `repeat`, `lpad`, `rpad` | DataFusion's, with a limit of the result's size |
 
 use std::sync::Arc;
@@ -32,6 +34,8 @@ mod bounded;
 mod modulo;
 mod pattern;
 mod regexp;
+mod round;
+mod type_of;
 
 use pattern::{Pattern, Style};
 
@@ -68,6 +72,8 @@ pub(super) fn all() -> Vec<Arc<ScalarUDF>> {
         over_arrays("count_char", vec![TEXT, TEXT], DataType::Int64, count_char),
         modulo::modulo(),
         regexp::regexp_extract(),
+        round::round(),
+        type_of::pg_typeof(),
         ScalarUDF::from(Proctime::new()),
     ]);
     functions.extend(bounded::bounded());

@@ -22,6 +22,7 @@ use tidemill_types::{SqlState, WindowSpec};
 
 use super::window_tvf::{WINDOW_END, WINDOW_START, WindowFunction, WindowTvf};
 use crate::error::PlanError;
+use crate::rules::exact_casts;
 
 /// Microseconds of a day.
 const DAY_US: i64 = 86_400_000_000;
@@ -243,7 +244,8 @@ fn length(
     let empty = DFSchema::empty();
     let expr = context.sql_to_expr(argument, &empty)?;
     let simplifier = ExprSimplifier::new(SimplifyContext::default());
-    let expr = simplifier.simplify(simplifier.coerce(expr, &empty)?)?;
+    let expr = exact_casts(simplifier.coerce(expr, &empty)?, &empty)?;
+    let expr = simplifier.simplify(expr)?;
     let Expr::Literal(value, _) = expr else {
         return Err(invalid("window length is not a constant").into());
     };

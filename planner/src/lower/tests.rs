@@ -243,7 +243,7 @@ Fragment 0 => exchange 0 by hash of upper(channel)
       -> Project  channel, cents
            columns: channel, cents
            append only; distribution: by split; state: none
-        -> Source  bid (nexmark); cents = price::bigint * 100::bigint; watermark = date_time - INTERVAL '4 seconds'
+        -> Source  bid (nexmark); cents = price::bigint * 100; watermark = date_time - INTERVAL '4 seconds'
              columns: price integer, channel text, date_time timestamp without time zone, cents bigint
              append only; distribution: by split; state: none
 ",

@@ -1,80 +1,51 @@
-//! Integer `+`, `-` and `*` that refuse to overflow.
+//! Integer `+`, `-` and `*` that refuse to overflow, and `/` of real and double
+//! precision that refuses zero.
 //!
-//! DataFusion's operators wrap around; PostgreSQL's answer 22003. After types
-//! are final, each such operation on integers becomes a call of one of three
-//! functions, in batch and streaming alike. Decimals keep DataFusion's operators,
-//! which are checked.
+//! DataFusion's operators wrap around and answer `Infinity`; PostgreSQL's answer
+//! 22003 and 22012. After types are final, each such operation becomes a call of
+//! one of four functions, in batch and streaming alike. Integer division and
+//! decimals keep DataFusion's operators, which are checked.
 
 use std::sync::{Arc, LazyLock};
 
+use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, Datum, PrimitiveArray};
 use arrow::compute::kernels::numeric;
-use arrow::datatypes::{DataType, Field, FieldRef};
+use arrow::compute::try_binary;
+use arrow::datatypes::{DataType, Field, FieldRef, Float32Type, Float64Type};
 use arrow::error::ArrowError;
-use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, DataFusionError, Result, internal_err};
 use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
-    BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ReturnFieldArgs,
-    ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    BinaryExpr, ColumnarValue, Expr, ExprSchemable, Operator, ReturnFieldArgs, ScalarFunctionArgs,
+    ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
-use datafusion::optimizer::AnalyzerRule;
 use datafusion::physical_expr_common::datum::apply;
 use tidemill_types::{Diagnostic, SqlState};
 
-static FUNCTIONS: LazyLock<[Arc<ScalarUDF>; 3]> = LazyLock::new(|| {
-    [Operator::Plus, Operator::Minus, Operator::Multiply]
+static FUNCTIONS: LazyLock<[Arc<ScalarUDF>; 4]> = LazyLock::new(|| {
+    [Operator::Plus, Operator::Minus, Operator::Multiply, Operator::Divide]
         .map(|operator| Arc::new(ScalarUDF::from(Checked::new(operator))))
 });
 
 /// The functions that stand for checked operators.
-pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
-    FUNCTIONS.to_vec()
+pub(super) fn functions() -> impl Iterator<Item = Arc<ScalarUDF>> {
+    FUNCTIONS.iter().cloned()
 }
 
 /// The operator that the function of this name stands for.
-pub(crate) fn operator_of(function: &str) -> Option<&'static str> {
+pub(super) fn operator_of(function: &str) -> Option<&'static str> {
     match function {
         "_tm_add" => Some("+"),
         "_tm_subtract" => Some("-"),
         "_tm_multiply" => Some("*"),
+        "_tm_divide" => Some("/"),
         _ => None,
     }
 }
 
-/// Replaces the operators; runs after type coercion.
-#[derive(Debug, Default)]
-pub struct CheckedArithmetic;
-
-impl AnalyzerRule for CheckedArithmetic {
-    fn name(&self) -> &str {
-        "checked_arithmetic"
-    }
-
-    fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
-        Ok(plan.transform_up_with_subqueries(check_node)?.data)
-    }
-}
-
-fn check_node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
-    if matches!(plan, LogicalPlan::Limit(_) | LogicalPlan::Values(_)) {
-        return Ok(Transformed::no(plan));
-    }
-    let mut schema = merge_schema(&plan.inputs());
-    if let LogicalPlan::TableScan(scan) = &plan {
-        schema.merge(&scan.projected_schema);
-    }
-    let names = NamePreserver::new(&plan);
-    plan.map_expressions(|expr| {
-        let name = names.save(&expr);
-        Ok(expr.transform_up(|e| check(e, &schema))?.update_data(|e| name.restore(e)))
-    })?
-    .map_data(LogicalPlan::recompute_schema)
-}
-
-fn check(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+/// Replaces an operator.
+pub(super) fn check(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let Expr::BinaryExpr(BinaryExpr { left, op, right }) = &expr else {
         return Ok(Transformed::no(expr));
     };
@@ -82,11 +53,17 @@ fn check(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         Operator::Plus => &FUNCTIONS[0],
         Operator::Minus => &FUNCTIONS[1],
         Operator::Multiply => &FUNCTIONS[2],
+        Operator::Divide => &FUNCTIONS[3],
         _ => return Ok(Transformed::no(expr)),
     };
     // A correlated subquery's outer columns are not in the schema: left as is.
-    let is_integer = |e: &Expr| e.get_type(schema).is_ok_and(|t| t.is_signed_integer());
-    if !is_integer(left) || !is_integer(right) {
+    let concerned = |e: &Expr| {
+        e.get_type(schema).is_ok_and(|t| match op {
+            Operator::Divide => matches!(t, DataType::Float32 | DataType::Float64),
+            _ => t.is_signed_integer(),
+        })
+    };
+    if !concerned(left) || !concerned(right) {
         return Ok(Transformed::no(expr));
     }
     let args = vec![left.as_ref().clone(), right.as_ref().clone()];
@@ -110,6 +87,7 @@ impl ScalarUDFImpl for Checked {
         match self.operator {
             Operator::Plus => "_tm_add",
             Operator::Minus => "_tm_subtract",
+            Operator::Divide => "_tm_divide",
             _ => "_tm_multiply",
         }
     }
@@ -153,6 +131,7 @@ impl ScalarUDFImpl for Checked {
         let kernel = match self.operator {
             Operator::Plus => numeric::add,
             Operator::Minus => numeric::sub,
+            Operator::Divide => divide,
             _ => numeric::mul,
         };
         apply(left, right, kernel).map_err(|error| match error {
@@ -164,6 +143,54 @@ impl ScalarUDFImpl for Checked {
             other => other,
         })
     }
+}
+
+/// Quotients of two columns or constants of one type of floats.
+fn divide(left: &dyn Datum, right: &dyn Datum) -> Result<ArrayRef, ArrowError> {
+    match left.get().0.data_type() {
+        DataType::Float32 => quotients::<Float32Type>(left, right, |x, y| {
+            let quotient = x / y;
+            fault(x.into(), y.into(), quotient.into()).map_or(Ok(quotient), Err)
+        }),
+        _ => quotients::<Float64Type>(left, right, |x, y| {
+            let quotient = x / y;
+            fault(x, y, quotient).map_or(Ok(quotient), Err)
+        }),
+    }
+}
+
+/// What PostgreSQL refuses: division by zero, but of NaN; a result that is
+/// infinite or zero although no operand was.
+fn fault(dividend: f64, divisor: f64, quotient: f64) -> Option<ArrowError> {
+    if divisor == 0.0 && !dividend.is_nan() {
+        return Some(ArrowError::DivideByZero);
+    }
+    let over = quotient.is_infinite() && !dividend.is_infinite();
+    let under = quotient == 0.0 && dividend != 0.0 && !divisor.is_infinite();
+    let message = || format!("Overflow happened on: {dividend} / {divisor}");
+    (over || under).then(|| ArrowError::ArithmeticOverflow(message()))
+}
+
+fn quotients<T: ArrowPrimitiveType>(
+    left: &dyn Datum,
+    right: &dyn Datum,
+    divide: impl Fn(T::Native, T::Native) -> Result<T::Native, ArrowError>,
+) -> Result<ArrayRef, ArrowError> {
+    let ((left, left_constant), (right, right_constant)) = (left.get(), right.get());
+    let (left, right) = (left.as_primitive::<T>(), right.as_primitive::<T>());
+    let constant = |array: &PrimitiveArray<T>| array.is_valid(0).then(|| array.value(0));
+    let quotients: PrimitiveArray<T> = match (left_constant, right_constant) {
+        (true, false) => match constant(left) {
+            Some(x) => right.try_unary(|y| divide(x, y))?,
+            None => PrimitiveArray::new_null(right.len()),
+        },
+        (false, true) => match constant(right) {
+            Some(y) => left.try_unary(|x| divide(x, y))?,
+            None => PrimitiveArray::new_null(left.len()),
+        },
+        _ => try_binary(left, right, divide)?,
+    };
+    Ok(Arc::new(quotients))
 }
 
 fn out_of_range(data_type: &DataType) -> DataFusionError {

@@ -22,9 +22,9 @@ use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Values, cast};
 
 use crate::functions::canonical_type;
 
-/// Functions whose result has the type of their arguments.
+/// Functions whose result has the type of their arguments, or tells it.
 const TRANSPARENT: &[&str] =
-    &["sum", "avg", "min", "max", "abs", "coalesce", "nullif", "greatest", "least"];
+    &["sum", "avg", "min", "max", "abs", "coalesce", "nullif", "greatest", "least", "pg_typeof"];
 
 /// Rewrites all of `plan`, subqueries included.
 pub fn fix_types(plan: LogicalPlan) -> Result<LogicalPlan> {
@@ -103,6 +103,14 @@ fn narrow(expr: Expr) -> Result<Transformed<Expr>> {
             ScalarValue::Utf8View(text.clone()),
             metadata.clone(),
         ))),
+        // A constant in quotes has no type of its own.
+        Expr::ScalarFunction(ScalarFunction { func, args })
+            if func.name() == "pg_typeof"
+                && matches!(args.as_slice(), [Expr::Literal(ScalarValue::Utf8(_), _)]) =>
+        {
+            let unknown = ScalarValue::Utf8View(Some("unknown".to_owned()));
+            Ok(Transformed::yes(Expr::Literal(unknown, None)))
+        }
         Expr::ScalarFunction(ScalarFunction { func, .. })
             if !TRANSPARENT.contains(&func.name()) && has_literal(&expr) =>
         {
