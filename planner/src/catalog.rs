@@ -109,6 +109,8 @@ pub struct SourceObject {
     pub watermark: Option<SourceWatermark>,
     pub bounded: bool,
     pub on_error: OnError,
+    /// Case and underscores do not matter in the columns' names.
+    pub loose_names: bool,
 }
 
 #[derive(Clone, Debug)]

@@ -84,6 +84,8 @@ pub struct SourceShape {
     /// The connector's own name for each of `columns`; what
     /// [`crate::plan::SourceScan`] asks for.
     pub physical_names: Vec<String>,
+    /// Queries may spell the columns' names with other case and underscores.
+    pub loose_names: bool,
     /// The source ends by itself.
     pub bounded: bool,
     pub default_watermark: Option<WatermarkFact>,

@@ -22,6 +22,7 @@ use sqlparser::tokenizer::Span;
 use tidemill_types::{ObjectId, SqlState};
 
 use super::BindInput;
+use super::loose::LooseFields;
 use crate::catalog::{
     CatalogObject, DEFAULT_SCHEMA, ObjectKind, QualifiedName, SYSTEM_SCHEMA, ViewObject,
 };
@@ -116,7 +117,8 @@ impl<'a> CatalogContext<'a> {
         CatalogContext {
             input,
             type_planner: Arc::new(crate::functions::SqlTypePlanner),
-            expr_planners: std::iter::once(Arc::new(TimeOperands) as _)
+            expr_planners: [Arc::new(LooseFields) as _, Arc::new(TimeOperands) as _]
+                .into_iter()
                 .chain(input.state.expr_planners().iter().cloned())
                 .collect(),
             relations: RefCell::default(),
@@ -129,6 +131,20 @@ impl<'a> CatalogContext<'a> {
 
     pub(super) fn into_relations(self) -> BTreeSet<ObjectId> {
         self.relations.into_inner()
+    }
+
+    /// Whether a source that the query reads has a column of this name that other
+    /// spellings mean as well.
+    pub(super) fn is_loose(&self, column: &str) -> bool {
+        let relations = self.relations.borrow();
+        self.input.snapshot.objects.values().any(|object| match &object.kind {
+            ObjectKind::Source(source) => {
+                source.loose_names
+                    && relations.contains(&object.id)
+                    && source.columns.iter().any(|c| c.field.name() == column)
+            }
+            _ => false,
+        })
     }
 
     fn resolve(&self, name: &TableReference) -> Result<&'a Arc<CatalogObject>, PlanError> {

@@ -52,7 +52,7 @@ fn is_grouped_window(signature: &str) -> bool {
     is_bound && matches!(family, "tumble" | "hop" | "session" | "cumulate")
 }
 
-fn schema_error(error: &DataFusionError) -> Option<&SchemaError> {
+pub(super) fn schema_error(error: &DataFusionError) -> Option<&SchemaError> {
     match error {
         DataFusionError::SchemaError(schema, _) => Some(schema),
         DataFusionError::Diagnostic(_, inner) | DataFusionError::Context(_, inner) => {

@@ -16,6 +16,7 @@ mod columns;
 mod context;
 mod faults;
 mod intervals;
+mod loose;
 mod names;
 mod parameters;
 mod scalar;
@@ -107,7 +108,23 @@ pub fn bind_query(
     Ok(BoundQuery { plan, names, parameters, relations: context.into_relations() })
 }
 
+/// Binds, and binds again where a column's name is another spelling of one.
 fn bind_plan(
+    mut query: ast::Query,
+    context: &CatalogContext<'_>,
+    declared: &[Option<DataType>],
+    parameters: usize,
+) -> DataFusionResult<LogicalPlan> {
+    let mut respelt = BTreeSet::new();
+    loop {
+        match bind_as_spelt(query.clone(), context, declared, parameters) {
+            Err(error) if loose::respell(&error, &mut query, context, &mut respelt) => {}
+            bound => return bound,
+        }
+    }
+}
+
+fn bind_as_spelt(
     query: ast::Query,
     context: &CatalogContext<'_>,
     declared: &[Option<DataType>],

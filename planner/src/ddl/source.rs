@@ -71,6 +71,7 @@ pub fn analyze_create_source(
         watermark,
         bounded: shape.bounded,
         on_error,
+        loose_names: shape.loose_names,
     };
     Ok(Some(AnalyzedSource { name, source }))
 }

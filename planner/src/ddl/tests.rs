@@ -75,6 +75,7 @@ impl ConnectorFacts for Facts {
         Ok(SourceShape {
             physical_names: columns.iter().map(|c| c.name.to_uppercase()).collect(),
             columns,
+            loose_names: false,
             bounded: rows != "0",
             default_watermark: Some(WatermarkFact { column: "at".to_owned(), delay: 1_500_000 }),
             options: Options::from([("rows".to_owned(), rows)]),
@@ -106,6 +107,7 @@ fn catalog() -> CatalogSnapshot {
         watermark: None,
         bounded: false,
         on_error: OnError::Drop,
+        loose_names: false,
     };
     let mv = || {
         ObjectKind::MaterializedView(MaterializedViewObject {

@@ -52,6 +52,7 @@ fn source(id: u32, name: &str, watermark: Option<&str>) -> Arc<CatalogObject> {
             watermark,
             bounded: false,
             on_error: OnError::Drop,
+            loose_names: true,
         }),
     })
 }
@@ -535,4 +536,30 @@ fn columns_must_have_names_of_their_own() {
         let error = plan(sql, EmitMode::OnUpdate, VIEW).unwrap_err();
         assert!(error.to_string().contains(part), "{sql}: {error}");
     }
+}
+
+/// `date_time` under the names that Flink's users know.
+#[test]
+fn columns_have_other_spellings() {
+    let names = |sql: &str| {
+        let job = plan(sql, EmitMode::OnUpdate, VIEW).unwrap_or_else(|e| panic!("{sql}: {e:?}"));
+        job.visible.fields().iter().map(|f| f.name().clone()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(names("SELECT dateTime, Bid.`dateTime` AS x FROM bid AS Bid"), "datetime x");
+    assert_eq!(
+        names(
+            "SELECT q.dateTime FROM (SELECT dateTime, price FROM bid WHERE dateTime > '2015-07-15') q"
+        ),
+        "datetime"
+    );
+    assert_eq!(
+        names(
+            "SELECT window_end, count(*) FROM TABLE(TUMBLE(TABLE bid, DESCRIPTOR(dateTime), \
+             INTERVAL '1' HOUR)) GROUP BY window_end"
+        ),
+        "window_end count"
+    );
+    assert_eq!(names("SELECT DATE_TIME, dateTime AS again FROM bid"), "date_time again");
+    let error = plan("SELECT dateTimes FROM bid", EmitMode::OnUpdate, VIEW).unwrap_err();
+    assert_eq!(error.state(), SqlState::UNDEFINED_COLUMN);
 }

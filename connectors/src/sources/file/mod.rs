@@ -111,6 +111,7 @@ pub fn shape(
     Ok(SourceShape {
         columns: declared.to_vec(),
         physical_names: declared.iter().map(|column| column.name.clone()).collect(),
+        loose_names: false,
         bounded: true,
         default_watermark: None,
         options: checked.complete().clone(),

@@ -121,6 +121,7 @@ pub fn shape(options: &Options, declared: &[ColumnFact]) -> Result<SourceShape, 
             .map(|(user, _)| WatermarkFact { column: user.name.clone(), delay: WATERMARK_DELAY }),
         physical_names: chosen.iter().map(|(_, own)| own.name.clone()).collect(),
         columns: chosen.into_iter().map(|(user, _)| user).collect(),
+        loose_names: true,
         bounded: config.bounded,
         options: checked.complete().clone(),
     })
