@@ -1,6 +1,10 @@
 //! The scan of a source: only the columns that the query, the generated columns
 //! and the watermark need.
 //!
+//! A watermark is computed where windows may use it, and where the query reads its
+//! columns anyway, so that it can be looked at; no column is decoded for a
+//! watermark that nothing waits for.
+//!
 //! The watermark is an expression of type `Timestamp(us)`, with or without a zone,
 //! or of type bigint in microseconds.
 
@@ -43,7 +47,7 @@ pub(super) fn lower(scan: &TableScan, builder: &mut Builder) -> Result<Relation,
     }
     let all: Vec<usize> = (0..source.columns.len()).collect();
     let projected = scan.projection.as_ref().unwrap_or(&all);
-    let columns = Columns::new(source, projected)?;
+    let columns = Columns::new(source, projected, !builder.windows.is_empty())?;
     builder.source_watermark = source.watermark.is_some();
     let row_watermark = reads_watermark(source, &builder.windows)?;
     emit(object, source, &columns, row_watermark, builder)?;
@@ -90,7 +94,8 @@ struct Columns {
 }
 
 impl Columns {
-    fn new(source: &SourceObject, projected: &[usize]) -> Result<Self, PlanError> {
+    /// `timed`: the query has windows.
+    fn new(source: &SourceObject, projected: &[usize], timed: bool) -> Result<Self, PlanError> {
         let mut decoded: BTreeSet<usize> = BTreeSet::new();
         let mut generated: BTreeSet<usize> = BTreeSet::new();
         let position = |name: &str| source.columns.iter().position(|c| c.field.name() == name);
@@ -101,7 +106,10 @@ impl Columns {
         projected.iter().for_each(|i| {
             need(*i);
         });
-        let watermark = watermark(source)?;
+        let watermark = watermark(source)?.filter(|watermark| {
+            let reads = watermark.expr.column_refs();
+            timed || reads.iter().all(|c| position(&c.name).is_some_and(|i| projected.contains(&i)))
+        });
         if let Some(expression) = &watermark {
             for column in expression.expr.column_refs() {
                 position(&column.name).map(&mut need);

@@ -130,12 +130,9 @@ Fragment 0
        append only; stream key: _tm_row_id; distribution: by split; state: unbounded
     -> Filter  (auction % 123) = 0
          append only; stream key: _tm_row_id; distribution: by split; state: none
-      -> Project  auction, price, _tm_row_id
-           columns: auction, price, _tm_row_id
+      -> Source  bid (nexmark)
+           columns: auction bigint, price integer, _tm_row_id bigint
            append only; stream key: _tm_row_id; distribution: by split; state: none
-        -> Source  bid (nexmark); watermark = date_time - INTERVAL '4 seconds'
-             columns: auction bigint, price integer, date_time timestamp without time zone, _tm_row_id bigint
-             append only; stream key: _tm_row_id; distribution: by split; state: none
 ",
     );
     assert_eq!(notices(&job), "");
@@ -244,8 +241,8 @@ Fragment 0 => exchange 0 by hash of upper(channel)
       -> Project  channel, cents
            columns: channel, cents
            append only; distribution: by split; state: none
-        -> Source  bid (nexmark); cents = price::bigint * 100; watermark = date_time - INTERVAL '4 seconds'
-             columns: price integer, channel text, date_time timestamp without time zone, cents bigint
+        -> Source  bid (nexmark); cents = price::bigint * 100
+             columns: price integer, channel text, cents bigint
              append only; distribution: by split; state: none
 ",
     );
@@ -279,12 +276,9 @@ Fragment 0 => exchange 0 to one worker
        append only; distribution: by split; state: within an epoch
     -> Filter  price > 1000
          append only; distribution: by split; state: none
-      -> Project  price
-           columns: price
+      -> Source  bid (nexmark)
+           columns: price integer
            append only; distribution: by split; state: none
-        -> Source  bid (nexmark); watermark = date_time - INTERVAL '4 seconds'
-             columns: price integer, date_time timestamp without time zone
-             append only; distribution: by split; state: none
 ",
     );
     assert_eq!(notices(&job), "");
@@ -536,6 +530,39 @@ fn columns_must_have_names_of_their_own() {
         let error = plan(sql, EmitMode::OnUpdate, VIEW).unwrap_err();
         assert!(error.to_string().contains(part), "{sql}: {error}");
     }
+}
+
+/// A watermark that nothing waits for costs no column.
+#[test]
+fn a_watermark_is_computed_where_it_is_used_or_free() {
+    let watermark = |sql: &str| {
+        let job = plan(sql, EmitMode::OnUpdate, VIEW).unwrap_or_else(|e| panic!("{sql}: {e:?}"));
+        let nodes = job.graph.fragments.iter().flat_map(|f| &f.nodes);
+        let scan = nodes
+            .filter_map(|n| match &n.operator {
+                tidemill_types::plan::Operator::Source(scan) => Some(scan),
+                _ => None,
+            })
+            .next()
+            .unwrap();
+        let names: Vec<_> = scan.columns.iter().map(|c| c.name().as_str()).collect();
+        (names.join(" "), scan.watermark.is_some())
+    };
+    let without = |names: &str| (names.to_owned(), false);
+    let with = |names: &str| (names.to_owned(), true);
+    assert_eq!(
+        watermark("SELECT auction, bidder, price FROM bid"),
+        without("auction bidder price")
+    );
+    assert_eq!(watermark("SELECT auction, count(*) FROM bid GROUP BY 1"), without("auction"));
+    assert_eq!(watermark("SELECT price, date_time FROM bid"), with("price date_time"));
+    assert_eq!(
+        watermark(
+            "SELECT auction, count(*) FROM TUMBLE(bid, date_time, INTERVAL '1 hour') \
+             GROUP BY auction, window_end"
+        ),
+        with("auction date_time")
+    );
 }
 
 /// `date_time` under the names that Flink's users know.
