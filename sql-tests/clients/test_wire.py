@@ -97,6 +97,29 @@ def test_prepared_statements_and_portals():
         assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
+def test_psql_describes_without_running():
+    with Server() as server:
+        server.psql("CREATE SOURCE bid WITH (connector = 'nexmark', nexmark.table.type = 'bid', nexmark.event.num = 50)")
+        query = (
+            "SELECT auction, channel, date_time, CAST(price AS numeric(10, 2)) AS amount, "
+            "CAST(1.5 AS double precision) AS \"it's\", ARRAY[CAST(1 AS bigint)] AS list, '12:00'::time AS noon, "
+            "INTERVAL '1 day' AS day, true AS yes, count(*) OVER () AS n FROM bid"
+        )
+        out = server.psql(query + " \\gdesc\n", "-A", "-t").stdout.splitlines()
+        assert out == [
+            "auction|bigint",
+            "channel|text",
+            "date_time|timestamp without time zone",
+            "amount|numeric(10,2)",
+            "it's|double precision",
+            "list|bigint[]",
+            "noon|time without time zone",
+            "day|interval",
+            "yes|boolean",
+            "n|bigint",
+        ], out
+
+
 def test_notices_and_settings():
     with Server() as server:
         with psycopg.connect(server.dsn() + " options='-c statement_timeout=1234'") as connection:

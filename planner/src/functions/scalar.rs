@@ -10,6 +10,7 @@
 //! | `split_index(text, separator, i)` | field `i`, counted from 0; NULL where there is none |
 //! | `count_char(text, c)` | how often `c` occurs |
 //! | `regexp_extract(text, pattern, i)` | group `i` of the first match, 0 for all of it |
+//! | `format_type(oid, modifier)` | PostgreSQL's name of a type, as clients look it up |
 //! | `repeat`, `lpad`, `rpad` | DataFusion's, with a limit of the result's size |
 
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use tidemill_types::SqlState;
 use crate::error::PlanError;
 
 mod bounded;
+mod format_type;
 mod modulo;
 mod pattern;
 mod regexp;
@@ -68,6 +70,7 @@ pub(super) fn all() -> Vec<Arc<ScalarUDF>> {
         over_arrays("count_char", vec![TEXT, TEXT], DataType::Int64, count_char),
         modulo::modulo(),
         regexp::regexp_extract(),
+        format_type::format_type(),
         ScalarUDF::from(Proctime::new()),
     ]);
     functions.extend(bounded::bounded());
