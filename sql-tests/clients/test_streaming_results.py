@@ -164,15 +164,32 @@ def is_idle(server):
     return False
 
 
+# The second gives hardly a row, so that nothing but the join's own condition can end it.
+LONG = [
+    "SELECT sum(a.price + b.price) FROM wide a CROSS JOIN wide b",
+    "SELECT count(*) FROM wide a, wide b WHERE a.price + b.price = a.bidder * 3 - b.auction",
+]
+
+
 def test_interrupt_stops_a_long_computation():
     with Server() as server:
         server.psql(SOURCE)
-        took, errors = interrupted(
-            server, "SELECT sum(a.price + b.price) FROM wide a CROSS JOIN wide b"
-        )
-        assert "canceling statement" in errors, errors
-        assert took < 1, f"took {took:.1f} s"
-        assert is_idle(server), "goes on computing"
+        for sql in LONG:
+            took, errors = interrupted(server, sql)
+            assert "canceling statement" in errors, errors
+            assert took < 1, f"took {took:.1f} s"
+            assert is_idle(server), f"goes on computing: {sql}"
+
+
+def test_timeout_stops_a_long_computation():
+    with Server() as server:
+        server.psql(SOURCE)
+        for sql in LONG:
+            start = time.monotonic()
+            done = server.psql(f"SET statement_timeout = '1s'; {sql};", check=False)
+            assert "due to statement timeout" in done.stderr, done.stderr
+            assert time.monotonic() - start < 2.5
+            assert is_idle(server), f"goes on computing: {sql}"
 
 
 def test_interrupt_stops_a_stream():

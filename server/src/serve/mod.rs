@@ -16,6 +16,7 @@
 pub mod error;
 pub mod runtime;
 mod source_table;
+mod stop;
 mod system;
 mod view_table;
 

@@ -362,3 +362,33 @@ async fn a_dropped_stream_stops_its_query() {
     drop(rows);
     assert_eq!(c.rows("SELECT 1").await.unwrap(), [["1"]]);
 }
+
+const BIDS: &str = "CREATE SOURCE bids WITH \
+    (connector = 'nexmark', nexmark.table.type = 'bid', nexmark.event.num = 5000000)";
+
+/// A condition that is never true keeps its join from giving anything.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_join_that_gives_nothing_stops_when_dropped() {
+    let fixture = Fixture::new();
+    let mut c = fixture.session();
+    c.command(&BIDS.replace("5000000", "300000")).await.unwrap();
+    let joins = [
+        "SELECT count(*) FROM bids a, bids b WHERE a.price + b.price < 0",
+        "SELECT count(*) FROM bids a JOIN bids b ON a.price % 1 = b.price % 1 AND a.price + b.price < 0",
+    ];
+    let busy = || fixture.shared.queries.tasks();
+    for join in joins {
+        let Execution::Rows { mut rows, .. } = c.execute(join, Vec::new()).await.unwrap() else {
+            panic!("rows")
+        };
+        let waited = tokio::time::timeout(Duration::from_millis(300), rows.next()).await;
+        assert!(waited.is_err(), "{join} takes longer");
+        assert!(busy() > 0);
+        drop(rows);
+        let dropped = std::time::Instant::now();
+        while busy() > 0 {
+            assert!(dropped.elapsed() < Duration::from_secs(2), "{join} goes on");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
