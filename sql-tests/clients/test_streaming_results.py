@@ -192,6 +192,17 @@ def test_timeout_stops_a_long_computation():
             assert is_idle(server), f"goes on computing: {sql}"
 
 
+def test_interrupt_and_timeout_stop_sleep():
+    with Server() as server:
+        took, errors = interrupted(server, "SELECT pg_sleep(100)")
+        assert "due to user request" in errors and took < 1, (took, errors)
+        done = server.psql("SET statement_timeout = '300ms'; SELECT pg_sleep(100);", check=False)
+        assert "due to statement timeout" in done.stderr, done.stderr
+        start = time.monotonic()
+        assert server.rows("SELECT pg_sleep(0.5) || 'slept'") == [("slept",)]
+        assert 0.5 <= time.monotonic() - start < 2
+
+
 def test_interrupt_stops_a_stream():
     with Server() as server:
         server.psql("CREATE SOURCE huge WITH (connector = 'nexmark', nexmark.table.type = 'bid', "

@@ -15,6 +15,7 @@
 
 pub mod error;
 pub mod runtime;
+pub mod sleep;
 mod source_table;
 mod stop;
 mod system;

@@ -30,6 +30,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::error::query_error;
+use super::sleep::check_sleep;
 use super::stop::{StopFlag, StopOnDrop, stoppable};
 
 /// Batches between a query and its reader.
@@ -178,10 +179,10 @@ async fn query(
     planned: oneshot::Sender<Result<SchemaRef, Diagnostic>>,
     sender: mpsc::Sender<Result<RecordBatch, Diagnostic>>,
 ) {
-    let stream = state
-        .create_physical_plan(&plan)
-        .await
-        .and_then(|physical| execute_stream(stoppable(physical, &stop)?, state.task_ctx()));
+    let stream = state.create_physical_plan(&plan).await.and_then(|physical| {
+        check_sleep(&physical)?;
+        execute_stream(stoppable(physical, &stop)?, state.task_ctx())
+    });
     let mut stream = match stream {
         Ok(stream) => stream,
         Err(error) => {

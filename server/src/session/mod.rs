@@ -34,6 +34,7 @@ mod tests;
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
+use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::SessionState;
 use datafusion::scalar::ScalarValue;
 use futures::future::{BoxFuture, FutureExt};
@@ -48,6 +49,7 @@ use tidemill_types::Diagnostic;
 
 use crate::catalog::Catalog;
 use crate::serve::QueryRuntime;
+use crate::serve::sleep::pg_sleep;
 use api::{
     Execution, PreparedStatement, Session, SessionFactory, SessionStart, StatementText,
     TransactionStatus,
@@ -79,7 +81,8 @@ impl Shared {
         queries: QueryRuntime,
     ) -> Self {
         let config = session_config("UTC").with_target_partitions(queries.limits().threads);
-        let state = session_state(config, queries.environment());
+        let mut state = session_state(config, queries.environment());
+        state.register_udf(pg_sleep()).expect("a session state accepts scalar functions");
         Shared { catalog: Catalog::new(), engine, views, connectors, queries, state }
     }
 

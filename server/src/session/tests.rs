@@ -392,3 +392,42 @@ async fn a_join_that_gives_nothing_stops_when_dropped() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sleep_holds_no_thread_and_stops() {
+    let fixture = Fixture::new();
+    let mut c = fixture.session();
+    let started = std::time::Instant::now();
+    assert_eq!(c.rows("SELECT pg_sleep(0.2) AS s, 1").await.unwrap(), [["", "1"]]);
+    assert!(started.elapsed() >= Duration::from_millis(200));
+    assert_eq!(c.rows("SELECT pg_catalog.pg_sleep(NULL) IS NULL").await.unwrap(), [["true"]]);
+    let every = "SELECT x FROM (VALUES (1), (2)) AS t(x) WHERE pg_sleep(0.01 * x) = '' ORDER BY x";
+    assert_eq!(c.rows(every).await.unwrap(), [["1"], ["2"]]);
+    // More of them than threads, and none is in the way of others.
+    let mut sleepers = Vec::new();
+    for _ in 0..10 {
+        let mut other = fixture.session();
+        let Execution::Rows { mut rows, .. } =
+            other.execute("SELECT pg_sleep('Infinity')", Vec::new()).await.unwrap()
+        else {
+            panic!("rows")
+        };
+        let nothing = tokio::time::timeout(Duration::from_millis(5), rows.next()).await;
+        assert!(nothing.is_err(), "it sleeps");
+        sleepers.push(rows);
+    }
+    assert_eq!(c.rows("SELECT 1").await.unwrap(), [["1"]]);
+    drop(sleepers);
+    for (sql, state) in [
+        ("SELECT pg_sleep('forever')", "22P02"),
+        ("SELECT pg_sleep()", "42883"),
+        ("SELECT 1 FROM (VALUES (1), (2)) AS t(x) ORDER BY pg_sleep(x)", "0A000"),
+        ("SELECT CASE WHEN x > 1 THEN pg_sleep(x) END FROM (VALUES (1)) AS t(x)", "0A000"),
+        ("CREATE MATERIALIZED VIEW m AS SELECT auction, pg_sleep(1) AS s FROM bids", "0A000"),
+    ] {
+        if sql.starts_with("CREATE") {
+            c.command(BIDS).await.unwrap();
+        }
+        assert_eq!(c.state_of(sql).await, state, "{sql}");
+    }
+}
