@@ -114,6 +114,32 @@ def test_psql_streams_at_once():
         flat(memory, int(text))
 
 
+def test_psql_streams_through_a_cursor():
+    with Server() as server:
+        warmed(server)
+        with tempfile.NamedTemporaryFile() as out, Memory(server) as memory:
+            command = f"\\o | wc -c > {out.name}\n{QUERY};\n"
+            server.psql(command, "-A", "-t", "-v", "FETCH_COUNT=1000", timeout=600)
+            deadline = time.monotonic() + 10
+            while not (text := Path(out.name).read_text().strip()):
+                assert time.monotonic() < deadline, "psql wrote nothing"
+                time.sleep(0.05)
+        flat(memory, int(text))
+
+
+def test_psycopg_streams_through_a_named_cursor():
+    with Server() as server:
+        warmed(server)
+        size = 0
+        with psycopg.connect(server.dsn()) as connection, Memory(server) as memory:
+            with connection.cursor(name="rows", binary=True) as cursor:
+                cursor.itersize = 5000
+                cursor.execute(QUERY + " WHERE price >= %s", (0,))
+                for row in cursor:
+                    size += len(row[4]) + 45
+        flat(memory, size)
+
+
 def test_jdbc_streams_with_fetch_size():
     if not (shutil.which("java") and shutil.which("javac")):
         raise Skip("there is no Java compiler (Debian: default-jdk-headless)")

@@ -5,6 +5,7 @@
 //!                                             +-- create.rs       sources, views, schemas
 //!                                             +-- job.rs          materialized views, sinks
 //!                                             +-- remove.rs       DROP
+//!                                             +-- cursor.rs      DECLARE, FETCH, MOVE, CLOSE
 //!                                             +-- show.rs         SHOW, DESCRIBE
 //!                                             +-- explain.rs      EXPLAIN
 //!                                             +-- control.rs      SET, BEGIN, COMMIT, ...
@@ -17,6 +18,7 @@
 pub mod api;
 mod control;
 mod create;
+mod cursor;
 mod explain;
 mod functions;
 mod job;
@@ -51,8 +53,8 @@ use crate::catalog::Catalog;
 use crate::serve::QueryRuntime;
 use crate::serve::sleep::pg_sleep;
 use api::{
-    Execution, PreparedStatement, Session, SessionFactory, SessionStart, StatementText,
-    TransactionStatus,
+    CursorShape, Execution, PreparedStatement, Session, SessionFactory, SessionStart,
+    StatementText, TransactionStatus,
 };
 use functions::SessionValues;
 use prepared::{Prepared, Work};
@@ -176,6 +178,14 @@ impl SqlSession {
                 self.refresh_functions(&snapshot);
                 Work::Query(Box::new(self.bind(query, &snapshot, declared).map_err(shown)?))
             }
+            Statement::DeclareCursor(declare) => {
+                self.refresh_functions(&snapshot);
+                let bound = self.bind(&declare.query, &snapshot, declared).map_err(shown)?;
+                Work::Declare(Box::new(bound))
+            }
+            Statement::Fetch(fetch) if !fetch.moves => {
+                Work::Fetch(self.named_cursor(&fetch.name, text)?.shape.clone())
+            }
             Statement::Show(show) => Work::Rows(show::columns(show).map_err(shown)?),
             Statement::Describe { .. } => Work::Rows(show::describe_columns()),
             Statement::Explain(_) => Work::Rows(explain::columns()),
@@ -196,6 +206,11 @@ impl SqlSession {
         let text = &prepared.text;
         match &prepared.statement {
             Statement::Query(query) => self.select(prepared, query, parameters).await,
+            Statement::DeclareCursor(declare) => {
+                self.declare_cursor(prepared, declare, parameters).await
+            }
+            Statement::Fetch(fetch) => self.fetch(fetch, text).await,
+            Statement::CloseCursor { name } => self.close_cursor(name.as_ref(), text),
             Statement::CreateSource(s) => self.create_source(s, text),
             Statement::CreateTableWithConnector(s) => self.create_table(s, text),
             Statement::CreateView(s) => self.create_view(s, text),
@@ -224,10 +239,9 @@ impl SqlSession {
             Statement::ReleaseSavepoint { name } => self.release_savepoint(name),
             Statement::RollbackTo { name } => self.rollback_to(name),
             Statement::Discard(target) => self.discard(*target),
-            // Prepared statements and cursors of the protocol are the wire's.
+            // Prepared statements of the protocol are the wire's.
             Statement::Deallocate { name: None } => command("DEALLOCATE ALL"),
             Statement::Deallocate { name: Some(_) } => command("DEALLOCATE"),
-            Statement::CloseAll => command("CLOSE CURSOR ALL"),
             Statement::Unlisten => command("UNLISTEN"),
         }
     }
@@ -290,6 +304,14 @@ impl Session for SqlSession {
 
     fn transaction_status(&self) -> TransactionStatus {
         self.transaction.status()
+    }
+
+    fn cursor(&self, name: &str) -> Option<CursorShape> {
+        self.transaction.cursor(name).map(|cursor| cursor.shape.clone())
+    }
+
+    fn close_cursor(&mut self, name: &str) {
+        self.transaction.close_cursor(name);
     }
 
     fn take_notices(&mut self) -> Vec<Diagnostic> {
