@@ -90,8 +90,11 @@ pub fn arrow_type(sql: &SqlType) -> Result<DataType, PlanError> {
 /// less.
 ///
 /// # Errors
-/// As [`arrow_type`].
+/// As [`arrow_type`]; also 0A000 for `oid`, which only casts know.
 pub fn arrow_field(name: &str, sql: &SqlType, nullable: bool) -> Result<Field, PlanError> {
+    if names_oid(sql) {
+        return Err(no_type(sql, "Use bigint: an OID is a number of PostgreSQL's own."));
+    }
     let field = Field::new(name, arrow_type(sql)?, nullable);
     let tag = match sql {
         SqlType::JSON => "json".to_owned(),
@@ -237,16 +240,30 @@ fn numeric(info: &ExactNumberInfo) -> Result<DataType, PlanError> {
     })
 }
 
+/// Whether a type is `oid` or an array of it.
+fn names_oid(sql: &SqlType) -> bool {
+    match sql {
+        SqlType::Custom(name, _) => simple_name(&name.to_string()) == "oid",
+        SqlType::Array(ArrayElemTypeDef::SquareBracket(element, _)) => names_oid(element),
+        _ => false,
+    }
+}
+
+/// A type's name without its schema, in lower case.
+fn simple_name(name: &str) -> String {
+    let lower = name.to_lowercase();
+    lower.strip_prefix("pg_catalog.").unwrap_or(&lower).trim_matches('"').to_owned()
+}
+
 /// Types that sqlparser knows by name only.
 fn custom(name: &str, modifiers: &[String]) -> Result<DataType, PlanError> {
-    let simple = name.to_lowercase();
-    let simple = simple.strip_prefix("pg_catalog.").unwrap_or(&simple).trim_matches('"');
+    let simple = simple_name(name);
     if let Some(digits) = modifiers.first()
         && simple.starts_with("timestamp")
     {
         fraction(digits.parse().ok())?;
     }
-    match simple {
+    match simple.as_str() {
         "timestamp_ltz" | "timestamptz" => Ok(timestamp(true)),
         "timestamp" => Ok(timestamp(false)),
         "string" | "text" | "varchar" => Ok(DataType::Utf8View),
@@ -254,12 +271,12 @@ fn custom(name: &str, modifiers: &[String]) -> Result<DataType, PlanError> {
         "bool" => Ok(DataType::Boolean),
         "int2" => Ok(DataType::Int16),
         "int4" => Ok(DataType::Int32),
-        "int8" => Ok(DataType::Int64),
+        "int8" | "oid" => Ok(DataType::Int64),
         "float4" => Ok(DataType::Float32),
         "float8" => Ok(DataType::Float64),
         "money" | "inet" | "cidr" | "macaddr" | "xml" | "point" | "hstore" | "row" | "struct"
-        | "map" | "multiset" | "oid" | "name" | "serial" | "bigserial" | "smallserial"
-        | "timetz" | "tsvector" | "tsquery" => {
+        | "map" | "multiset" | "name" | "serial" | "bigserial" | "smallserial" | "timetz"
+        | "tsvector" | "tsquery" => {
             Err(PlanError::unsupported(format!("type {simple} is not supported"), Span::empty())
                 .with_hint("Use text, or leave the column out."))
         }
@@ -331,6 +348,8 @@ mod tests {
     fn what_is_no_type_of_ours_is_refused() {
         check("frob", "42704: type \"frob\" does not exist");
         check("char(3)", "0A000: type char(3) is not supported");
+        check("oid", "0A000: type oid is not supported");
+        check("pg_catalog.oid[]", "0A000: type pg_catalog.oid[] is not supported");
         check("time with time zone", "0A000: type time with time zone is not supported");
         check("TIMESTAMP(9)", "0A000: precision 9 of a time type is not supported");
         check("numeric(80)", "0A000: numeric precision 80 is not supported");

@@ -114,6 +114,32 @@ def test_psql_streams_at_once():
         flat(memory, int(text))
 
 
+def test_psql_streams_through_a_cursor():
+    with Server() as server:
+        warmed(server)
+        with tempfile.NamedTemporaryFile() as out, Memory(server) as memory:
+            command = f"\\o | wc -c > {out.name}\n{QUERY};\n"
+            server.psql(command, "-A", "-t", "-v", "FETCH_COUNT=1000", timeout=600)
+            deadline = time.monotonic() + 10
+            while not (text := Path(out.name).read_text().strip()):
+                assert time.monotonic() < deadline, "psql wrote nothing"
+                time.sleep(0.05)
+        flat(memory, int(text))
+
+
+def test_psycopg_streams_through_a_named_cursor():
+    with Server() as server:
+        warmed(server)
+        size = 0
+        with psycopg.connect(server.dsn()) as connection, Memory(server) as memory:
+            with connection.cursor(name="rows", binary=True) as cursor:
+                cursor.itersize = 5000
+                cursor.execute(QUERY + " WHERE price >= %s", (0,))
+                for row in cursor:
+                    size += len(row[4]) + 45
+        flat(memory, size)
+
+
 def test_jdbc_streams_with_fetch_size():
     if not (shutil.which("java") and shutil.which("javac")):
         raise Skip("there is no Java compiler (Debian: default-jdk-headless)")
@@ -164,15 +190,43 @@ def is_idle(server):
     return False
 
 
+# The second gives hardly a row, so that nothing but the join's own condition can end it.
+LONG = [
+    "SELECT sum(a.price + b.price) FROM wide a CROSS JOIN wide b",
+    "SELECT count(*) FROM wide a, wide b WHERE a.price + b.price = a.bidder * 3 - b.auction",
+]
+
+
 def test_interrupt_stops_a_long_computation():
     with Server() as server:
         server.psql(SOURCE)
-        took, errors = interrupted(
-            server, "SELECT sum(a.price + b.price) FROM wide a CROSS JOIN wide b"
-        )
-        assert "canceling statement" in errors, errors
-        assert took < 1, f"took {took:.1f} s"
-        assert is_idle(server), "goes on computing"
+        for sql in LONG:
+            took, errors = interrupted(server, sql)
+            assert "canceling statement" in errors, errors
+            assert took < 1, f"took {took:.1f} s"
+            assert is_idle(server), f"goes on computing: {sql}"
+
+
+def test_timeout_stops_a_long_computation():
+    with Server() as server:
+        server.psql(SOURCE)
+        for sql in LONG:
+            start = time.monotonic()
+            done = server.psql(f"SET statement_timeout = '1s'; {sql};", check=False)
+            assert "due to statement timeout" in done.stderr, done.stderr
+            assert time.monotonic() - start < 2.5
+            assert is_idle(server), f"goes on computing: {sql}"
+
+
+def test_interrupt_and_timeout_stop_sleep():
+    with Server() as server:
+        took, errors = interrupted(server, "SELECT pg_sleep(100)")
+        assert "due to user request" in errors and took < 1, (took, errors)
+        done = server.psql("SET statement_timeout = '300ms'; SELECT pg_sleep(100);", check=False)
+        assert "due to statement timeout" in done.stderr, done.stderr
+        start = time.monotonic()
+        assert server.rows("SELECT pg_sleep(0.5) || 'slept'") == [("slept",)]
+        assert 0.5 <= time.monotonic() - start < 2
 
 
 def test_interrupt_stops_a_stream():

@@ -102,6 +102,99 @@ def test_prepared_statements_and_portals():
         assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
+def refused(connection, state, sql):
+    """The statement fails with `state` and leaves the transaction as it was."""
+    try:
+        with connection.transaction():
+            connection.execute(sql)
+    except psycopg.Error as error:
+        assert error.sqlstate == state, (sql, error)
+        return
+    raise AssertionError(f"accepted: {sql}")
+
+
+def test_cursors():
+    with Server() as server:
+        server.psql("CREATE SOURCE bid WITH (connector = 'nexmark', nexmark.table.type = 'bid', nexmark.event.num = 5000)")
+        all_rows = sorted(server.rows("SELECT auction, price FROM bid"))
+        for binary in (False, True):
+            with psycopg.connect(server.dsn()) as connection:
+                with connection.cursor(name="n", binary=binary) as cursor:
+                    cursor.itersize = 700
+                    cursor.execute("SELECT auction, price FROM bid WHERE price > %s", (0,))
+                    assert [c.name for c in cursor.description] == ["auction", "price"]
+                    rows = [cursor.fetchone(), *cursor.fetchmany(99)]
+                    assert len(rows) == 100
+                    rows += cursor
+                assert sorted((str(a), str(p)) for a, p in rows) == all_rows
+                with connection.cursor(name="m") as cursor:
+                    cursor.execute("SELECT * FROM bid")
+                    cursor.scroll(4595)
+                    assert len(cursor.fetchall()) == 5
+                    assert cursor.fetchone() is None
+                # The names of cursors are free again.
+                connection.execute("DECLARE n CURSOR FOR SELECT auction FROM bid")
+                refused(connection, "42P03", "DECLARE n CURSOR FOR SELECT 1")
+                refused(connection, "34000", "FETCH 1 FROM m")
+                refused(connection, "55000", "FETCH BACKWARD 1 FROM n")
+                refused(connection, "0A000", "DECLARE s SCROLL CURSOR FOR SELECT 1")
+                refused(connection, "0A000", "DECLARE s CURSOR WITH HOLD FOR SELECT 1")
+                done = connection.execute("FETCH 7 FROM n")
+                assert (done.statusmessage, len(done.fetchall())) == ("FETCH 7", 7)
+                assert connection.execute("MOVE FORWARD 93 IN n").statusmessage == "MOVE 93"
+                assert len(connection.execute("FETCH ALL n").fetchall()) == 4500
+                assert connection.execute("FETCH n").fetchall() == []
+                assert connection.execute("CLOSE n").statusmessage == "CLOSE CURSOR"
+                connection.execute("DECLARE n CURSOR FOR SELECT 1")
+                connection.commit()
+                refused(connection, "34000", "FETCH 1 FROM n")
+        with psycopg.connect(server.dsn(), autocommit=True) as connection:
+            refused_outside = connection.pgconn.exec_(b"DECLARE c CURSOR FOR SELECT 1")
+            assert refused_outside.error_field(psycopg.pq.DiagnosticField.SQLSTATE) == b"25P01"
+
+
+def test_errors_and_timeouts_of_a_cursor_come_with_fetch():
+    with Server() as server, psycopg.connect(server.dsn()) as connection:
+        server.psql("CREATE SOURCE huge WITH (connector = 'nexmark', nexmark.table.type = 'bid', nexmark.event.num = 2000000000)")
+        connection.execute("DECLARE c CURSOR FOR SELECT 10 / x FROM (VALUES (0)) AS t(x)")
+        for state in ("22012", "25P02"):
+            try:
+                connection.execute("FETCH 1 FROM c")
+                raise AssertionError("no error")
+            except psycopg.Error as error:
+                assert error.sqlstate == state, error
+        connection.rollback()
+        for slow in ("FETCH 1 FROM c", "MOVE ALL FROM c"):
+            connection.execute("DECLARE c CURSOR FOR SELECT * FROM huge WHERE price < 0")
+            connection.execute("SET LOCAL statement_timeout = '200ms'")
+            refused(connection, "57014", slow)
+            refused(connection, "55000", "FETCH 1 FROM c")
+            connection.rollback()
+
+
+def test_psql_describes_without_running():
+    with Server() as server:
+        server.psql("CREATE SOURCE bid WITH (connector = 'nexmark', nexmark.table.type = 'bid', nexmark.event.num = 50)")
+        query = (
+            "SELECT auction, channel, date_time, CAST(price AS numeric(10, 2)) AS amount, "
+            "CAST(1.5 AS double precision) AS \"it's\", ARRAY[CAST(1 AS bigint)] AS list, '12:00'::time AS noon, "
+            "INTERVAL '1 day' AS day, true AS yes, count(*) OVER () AS n FROM bid"
+        )
+        out = server.psql(query + " \\gdesc\n", "-A", "-t").stdout.splitlines()
+        assert out == [
+            "auction|bigint",
+            "channel|text",
+            "date_time|timestamp without time zone",
+            "amount|numeric(10,2)",
+            "it's|double precision",
+            "list|bigint[]",
+            "noon|time without time zone",
+            "day|interval",
+            "yes|boolean",
+            "n|bigint",
+        ], out
+
+
 def test_notices_and_settings():
     with Server() as server:
         with psycopg.connect(server.dsn() + " options='-c statement_timeout=1234'") as connection:

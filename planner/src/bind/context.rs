@@ -239,7 +239,7 @@ impl ContextProvider for CatalogContext<'_> {
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
-        self.input.state.scalar_functions().get(name).cloned()
+        self.input.state.scalar_functions().get(unqualified(name)).cloned()
     }
 
     fn get_higher_order_meta(&self, name: &str) -> Option<Arc<HigherOrderUDF>> {
@@ -247,11 +247,11 @@ impl ContextProvider for CatalogContext<'_> {
     }
 
     fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
-        self.input.state.aggregate_functions().get(name).cloned()
+        self.input.state.aggregate_functions().get(unqualified(name)).cloned()
     }
 
     fn get_window_meta(&self, name: &str) -> Option<Arc<WindowUDF>> {
-        self.input.state.window_functions().get(name).cloned()
+        self.input.state.window_functions().get(unqualified(name)).cloned()
     }
 
     fn get_variable_type(&self, _variable_names: &[String]) -> Option<DataType> {
@@ -277,6 +277,11 @@ impl ContextProvider for CatalogContext<'_> {
     fn udwf_names(&self) -> Vec<String> {
         visible(self.input.state.window_functions().keys())
     }
+}
+
+/// All functions are in `pg_catalog`, which may be said.
+fn unqualified(function: &str) -> &str {
+    function.strip_prefix("pg_catalog.").unwrap_or(function)
 }
 
 /// The names that suggestions may show.

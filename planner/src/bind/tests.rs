@@ -403,6 +403,20 @@ fn functions_compute() {
     );
     assert_eq!(shown("SELECT mod(b, 7::smallint), mod(-5, 3) FROM t WHERE i = 1"), "3,-2");
     assert_eq!(shown("SELECT hour(ts), to_char(ts, 'HH24:MI') FROM t WHERE i = 2"), "0,00:59");
+    assert_eq!(
+        shown(
+            "SELECT name AS \"Column\", pg_catalog.format_type(tp, tpm) AS \"Type\" FROM (VALUES \
+             ('n', '1700'::pg_catalog.oid, 655366), ('l', '1016'::pg_catalog.oid, -1)) s(name, tp, tpm)"
+        ),
+        "n,numeric(10,2); l,bigint[]"
+    );
+    assert_eq!(
+        shown(
+            "SELECT format_type('23'::pg_catalog.oid, -1::pg_catalog.int4), format_type(20, NULL)"
+        ),
+        "integer,bigint"
+    );
+    assert_eq!(shown("SELECT pg_catalog.sum(i), pg_catalog.upper('a') FROM t WHERE i < 3"), "3,A");
     assert_eq!(shown("SELECT double FROM v ORDER BY double"), "2; 4; 6; 8; 10");
     assert_eq!(shown("SELECT sum(i) OVER (ORDER BY i) FROM t WHERE i < 4"), "1; 3; 6");
 }

@@ -12,6 +12,7 @@
 //! | `regexp_extract(text, pattern, i)` | group `i` of the first match, 0 for all of it |
 //! | `round(x)`, `round(x, places)` | PostgreSQL's rounding |
 //! | `pg_typeof(x)` | the name of the value's type |
+//! | `format_type(oid, modifier)` | PostgreSQL's name of a type, as clients look it up |
 //! | `repeat`, `lpad`, `rpad` | DataFusion's, with a limit of the result's size |
 
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use tidemill_types::SqlState;
 use crate::error::PlanError;
 
 mod bounded;
+mod format_type;
 mod modulo;
 mod pattern;
 mod regexp;
@@ -74,6 +76,7 @@ pub(super) fn all() -> Vec<Arc<ScalarUDF>> {
         regexp::regexp_extract(),
         round::round(),
         type_of::pg_typeof(),
+        format_type::format_type(),
         ScalarUDF::from(Proctime::new()),
     ]);
     functions.extend(bounded::bounded());

@@ -68,8 +68,12 @@ pub enum Statement {
     Deallocate {
         name: Option<Ident>,
     },
-    /// `CLOSE ALL`: there are no SQL cursors, so there is nothing to do.
-    CloseAll,
+    DeclareCursor(DeclareCursor),
+    Fetch(Fetch),
+    /// `CLOSE x`; `None`: all.
+    CloseCursor {
+        name: Option<Ident>,
+    },
     /// `UNLISTEN x | *`: nothing is ever listened to.
     Unlisten,
     Query(Box<Query>),
@@ -87,6 +91,7 @@ impl Statement {
     pub fn query(&self) -> Option<&Query> {
         match self {
             Statement::Query(query) | Statement::InsertInto { query, .. } => Some(query),
+            Statement::DeclareCursor(declare) => Some(&declare.query),
             Statement::CreateView(view) => Some(&view.query),
             Statement::CreateMaterializedView(view) => Some(&view.query),
             Statement::CreateSink(CreateSink { input: SinkInput::Query(query), .. }) => Some(query),
@@ -334,6 +339,41 @@ pub struct TransactionModes {
     pub isolation: Option<IsolationLevel>,
     pub read_only: Option<bool>,
     pub deferrable: Option<bool>,
+}
+
+/// `DECLARE`: a cursor that is read forward only, within its transaction.
+#[derive(Clone, PartialEq, Debug)]
+pub struct DeclareCursor {
+    pub name: Ident,
+    /// FETCH gives binary values where the protocol does not say otherwise.
+    pub binary: bool,
+    pub query: Box<Query>,
+}
+
+/// `FETCH` or `MOVE`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Fetch {
+    pub name: Ident,
+    pub direction: Direction,
+    /// MOVE: the rows are counted and not given.
+    pub moves: bool,
+}
+
+/// Which rows FETCH gives, from where the cursor stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Direction {
+    Forward(RowCount),
+    Backward(RowCount),
+    /// The row of this number, counted from 1, or from the end if negative.
+    Absolute(i64),
+    Relative(i64),
+}
+
+/// Negative numbers turn the direction round.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RowCount {
+    Rows(i64),
+    All,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

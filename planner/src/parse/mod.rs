@@ -23,6 +23,7 @@ mod fault;
 mod lexer;
 mod normalize;
 mod session;
+mod sql_cursor;
 mod statement;
 
 use std::ops::Range;

@@ -1,4 +1,4 @@
-//! Settings, transactions, and what clients send between uses of a connection.
+//! Settings, transactions, cursors, and what clients send between uses of a connection.
 
 use sqlparser::tokenizer::Token;
 
@@ -6,6 +6,7 @@ use super::ast::{
     DiscardTarget, IsolationLevel, Set, SetValue, SettingName, Statement, TransactionModes,
 };
 use super::cursor::Cursor;
+use super::sql_cursor;
 use crate::error::PlanError;
 
 /// The statement if it is one of this module; `None`: it is none, and nothing
@@ -51,7 +52,9 @@ pub(super) fn statement(cursor: &mut Cursor<'_>) -> Result<Option<Statement>, Pl
             let all = cursor.accept(&["ALL"]);
             Statement::Deallocate { name: if all { None } else { Some(cursor.ident()?) } }
         }
-        "CLOSE" => close(cursor)?,
+        "DECLARE" => sql_cursor::declare(cursor)?,
+        "FETCH" | "MOVE" => sql_cursor::fetch(cursor)?,
+        "CLOSE" => sql_cursor::close(cursor)?,
         "UNLISTEN" => {
             cursor.pos += 1;
             if !cursor.accept_token(&Token::Mul) {
@@ -243,14 +246,4 @@ fn discard(cursor: &mut Cursor<'_>) -> Result<Statement, PlanError> {
         None => return Err(cursor.unexpected()),
     };
     Ok(Statement::Discard(target))
-}
-
-fn close(cursor: &mut Cursor<'_>) -> Result<Statement, PlanError> {
-    if cursor.accept(&["CLOSE", "ALL"]) {
-        return Ok(Statement::CloseAll);
-    }
-    Err(cursor.unsupported(
-        "SQL cursors are not supported",
-        "Fetch in portions through the extended protocol.",
-    ))
 }

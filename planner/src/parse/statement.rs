@@ -18,14 +18,11 @@ const KNOWN_COMMANDS: &[&str] = &[
     "CLUSTER",
     "COMMENT",
     "COPY",
-    "DECLARE",
     "DO",
     "EXECUTE",
-    "FETCH",
     "FLUSH",
     "GRANT",
     "IMPORT",
-    "MOVE",
     "PAUSE",
     "PREPARE",
     "REASSIGN",
@@ -118,7 +115,7 @@ fn refuse(cursor: &Cursor<'_>) -> PlanError {
     let unsupported = || {
         cursor.unsupported(
             format!("{word} is not supported"),
-            "Tidemill runs SELECT, CREATE, DROP, INSERT INTO a sink target, SHOW, DESCRIBE, EXPLAIN, SET and transaction commands.",
+            "Tidemill runs SELECT, CREATE, DROP, INSERT INTO a sink target, SHOW, DESCRIBE, EXPLAIN, SET, cursors and transaction commands.",
         )
     };
     if KNOWN_COMMANDS.contains(&word.as_str()) {

@@ -4,12 +4,15 @@
 //! statement with its parameters, made by Bind, and lives until it is closed or
 //! its transaction ends. A portal that was stopped by a row limit keeps its
 //! stream and the rest of its batch.
+//!
+//! The cursors of SQL are the session's, but their names are those of portals too:
+//! a client may Describe and Close them here.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant as Clock;
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::scalar::ScalarValue;
 use pgwire::messages::data::{NoData, ParameterDescription};
 use pgwire::messages::extendedquery::{
@@ -125,7 +128,8 @@ impl Connection<'_> {
 
     fn bind(&mut self, bind: Bind) -> Result<(), Stop> {
         let name = bind.portal_name.unwrap_or_default();
-        if !name.is_empty() && self.portals.contains_key(&name) {
+        let taken = self.portals.contains_key(&name) || self.session.cursor(&name).is_some();
+        if !name.is_empty() && taken {
             return Err(Diagnostic::new(
                 SqlState::DUPLICATE_CURSOR,
                 format!("portal \"{name}\" already exists"),
@@ -156,16 +160,19 @@ impl Connection<'_> {
 
     fn describe(&mut self, describe: Describe) -> Result<(), Stop> {
         let name = describe.name.unwrap_or_default();
-        let (plan, formats) = if describe.target_type == b'S' {
+        let (columns, formats) = if describe.target_type == b'S' {
             let prepared = self.prepared(&name)?.clone();
             self.output.put(&ParameterDescription::new(prepared.oids));
-            (prepared.plan, Vec::new())
+            (columns(prepared.plan.as_ref()), Vec::new())
+        } else if let Some(portal) = self.portals.get(&name) {
+            (columns(portal.plan.as_ref()), portal.formats.clone())
         } else {
-            let portal = self.portals.get(&name).ok_or_else(|| no_portal(&name))?;
-            (portal.plan.clone(), portal.formats.clone())
+            let cursor = self.session.cursor(&name).ok_or_else(|| no_portal(&name))?;
+            let formats = types::default_formats(cursor.columns.fields().len(), cursor.binary);
+            (Some(cursor.columns), formats)
         };
-        match plan.as_ref().and_then(|plan| plan.columns()) {
-            Some(schema) => self.output.put(&types::row_description(schema, &formats)?),
+        match columns {
+            Some(schema) => self.output.put(&types::row_description(&schema, &formats)?),
             None => self.output.put(&NoData::new()),
         }
         Ok(())
@@ -173,7 +180,12 @@ impl Connection<'_> {
 
     async fn execute(&mut self, execute: Execute) -> Result<(), Stop> {
         let name = execute.name.unwrap_or_default();
-        let mut portal = self.portals.remove(&name).ok_or_else(|| no_portal(&name))?;
+        let Some(mut portal) = self.portals.remove(&name) else {
+            return Err(match self.session.cursor(&name) {
+                Some(_) => not_a_portal(&name).into(),
+                None => no_portal(&name).into(),
+            });
+        };
         // Zero is no limit, and so is less.
         let rows_max = u64::try_from(execute.max_rows).ok().filter(|n| *n > 0);
         let started = Clock::now();
@@ -246,6 +258,7 @@ impl Connection<'_> {
             self.statements.remove(&name);
         } else {
             self.portals.remove(&name);
+            self.session.close_cursor(&name);
         }
         self.output.put(&CloseComplete::new());
         Ok(())
@@ -265,6 +278,15 @@ impl Connection<'_> {
 fn no_portal(name: &str) -> Diagnostic {
     let message = format!("portal \"{name}\" does not exist");
     Diagnostic::new(SqlState::INVALID_CURSOR_NAME, message)
+}
+
+fn not_a_portal(name: &str) -> Diagnostic {
+    let message = format!("the cursor \"{name}\" cannot be executed as a portal");
+    Diagnostic::unsupported(message).with_hint("Send FETCH as a statement.")
+}
+
+fn columns(plan: Option<&Arc<dyn PreparedStatement>>) -> Option<SchemaRef> {
+    plan.and_then(|plan| plan.columns().cloned())
 }
 
 fn limit<T>(

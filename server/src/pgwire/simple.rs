@@ -1,7 +1,7 @@
 //! The simple protocol: a Query message with any number of statements.
 //!
 //! The statements run one after another in one implicit transaction; the first
-//! error ends the message. Results are text.
+//! error ends the message. Results are text, but for those of a BINARY cursor.
 
 use std::time::Instant as Clock;
 
@@ -68,8 +68,9 @@ impl Connection<'_> {
                 self.output.put(&CommandComplete::new(tag));
             }
             Execution::Rows { schema, rows, tag } => {
-                self.output.put(&types::row_description(&schema, &[])?);
-                let mut running = Running::new(&schema, &[], &self.style, rows, tag)?;
+                let formats = types::default_formats(schema.fields().len(), prepared.is_binary());
+                self.output.put(&types::row_description(&schema, &formats)?);
+                let mut running = Running::new(&schema, &formats, &self.style, rows, tag)?;
                 let streamed = self.stream(&mut running, u64::MAX, deadline).await?;
                 if let Streamed::All { rows } = streamed {
                     self.report_notices();

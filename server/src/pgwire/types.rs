@@ -107,6 +107,12 @@ pub fn formats(codes: &[i16], columns: usize) -> Result<Vec<Format>, Diagnostic>
     }
 }
 
+/// The formats where the client has not said any.
+#[must_use]
+pub fn default_formats(columns: usize, binary: bool) -> Vec<Format> {
+    vec![if binary { Format::Binary } else { Format::Text }; columns]
+}
+
 /// The array type of an element type.
 #[must_use]
 pub fn array_oid(element: u32) -> Option<u32> {

@@ -15,7 +15,9 @@
 
 pub mod error;
 pub mod runtime;
+pub mod sleep;
 mod source_table;
+mod stop;
 mod system;
 mod view_table;
 

@@ -4,7 +4,8 @@
 //! dataflow workers wait for a large sort. A query is one task that plans and
 //! executes; its batches cross a channel of [`CHANNEL_BATCHES`] to the session, so
 //! a reader that stops reading stops the query. Dropping the stream aborts the
-//! task, which drops the plan and everything that it holds.
+//! task, which drops the plan and everything that it holds, and tells what computes
+//! without yielding to stop ([`super::stop`]).
 //!
 //! Operators that keep state (sorts, joins, aggregations) take their memory from
 //! one shared pool; beyond its limit they spill where they can and fail with 53200
@@ -17,13 +18,10 @@ use std::task::{Context, Poll};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
-use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::stream::{BoxStream, Stream, StreamExt};
 use tidemill_types::{Diagnostic, SqlState};
@@ -32,6 +30,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::error::query_error;
+use super::sleep::check_sleep;
+use super::stop::{StopFlag, StopOnDrop, stoppable};
 
 /// Batches between a query and its reader.
 const CHANNEL_BATCHES: usize = 2;
@@ -108,8 +108,9 @@ impl QueryRuntime {
     ) -> Result<(SchemaRef, Rows), Diagnostic> {
         let (planned, schema) = oneshot::channel();
         let (sender, batches) = mpsc::channel(CHANNEL_BATCHES);
-        let task = self.runtime().spawn(query(state, plan, planned, sender));
-        let mut rows = TaskRows { batches, task: Some(Task(task)) };
+        let stop = StopFlag::default();
+        let task = self.runtime().spawn(query(state, plan, stop.clone(), planned, sender));
+        let mut rows = TaskRows { batches, task: Some(Task(task)), _stop: StopOnDrop(stop) };
         match schema.await {
             Ok(Ok(schema)) => Ok((schema, rows.boxed())),
             Ok(Err(diagnostic)) => Err(diagnostic),
@@ -136,6 +137,12 @@ impl QueryRuntime {
             Ok(plan) => plan.map_err(|e| query_error(&e)),
             Err(error) => Err(panicked(error)),
         }
+    }
+
+    /// How many queries, and parts of queries, have not ended.
+    #[cfg(test)]
+    pub fn tasks(&self) -> usize {
+        self.runtime().metrics().num_alive_tasks()
     }
 
     /// Runs something that may block for a while (listing files) off the sockets'
@@ -168,13 +175,14 @@ impl Drop for QueryRuntime {
 async fn query(
     state: SessionState,
     plan: LogicalPlan,
+    stop: StopFlag,
     planned: oneshot::Sender<Result<SchemaRef, Diagnostic>>,
     sender: mpsc::Sender<Result<RecordBatch, Diagnostic>>,
 ) {
-    let stream = match state.create_physical_plan(&plan).await {
-        Ok(physical) => yielding(physical).and_then(|plan| execute_stream(plan, state.task_ctx())),
-        Err(error) => Err(error),
-    };
+    let stream = state.create_physical_plan(&plan).await.and_then(|physical| {
+        check_sleep(&physical)?;
+        execute_stream(stoppable(physical, &stop)?, state.task_ctx())
+    });
     let mut stream = match stream {
         Ok(stream) => stream,
         Err(error) => {
@@ -194,20 +202,6 @@ async fn query(
     }
 }
 
-/// The plan with a point to yield at behind every join. DataFusion's scans yield, but a
-/// join makes any number of batches of one scanned batch, and an aborted task ends
-/// only where it yields.
-fn yielding(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
-    plan.transform_up(|node| {
-        Ok(if node.name().ends_with("JoinExec") {
-            Transformed::yes(Arc::new(CooperativeExec::new(node)) as Arc<dyn ExecutionPlan>)
-        } else {
-            Transformed::no(node)
-        })
-    })
-    .data()
-}
-
 /// A task that ends with its handle.
 #[derive(Debug)]
 struct Task<T>(JoinHandle<T>);
@@ -222,6 +216,7 @@ struct TaskRows {
     batches: mpsc::Receiver<Result<RecordBatch, Diagnostic>>,
     /// `None` once its end has been looked at.
     task: Option<Task<()>>,
+    _stop: StopOnDrop,
 }
 
 impl Stream for TaskRows {

@@ -36,10 +36,21 @@ pub trait PreparedStatement: Send + Sync + std::fmt::Debug {
     fn parameters(&self) -> &[DataType];
     /// The result's columns; `None`: the statement returns no rows.
     fn columns(&self) -> Option<&SchemaRef>;
+    /// Its rows are binary where the protocol does not say otherwise: FETCH from a
+    /// BINARY cursor.
+    fn is_binary(&self) -> bool;
     /// COMMIT, ROLLBACK and the like, which run in a failed transaction too.
     fn ends_transaction(&self) -> bool;
     /// For downcasting by the session that made it.
     fn as_any(&self) -> &dyn std::any::Any;
+}
+
+/// What is known of the rows of an SQL cursor.
+#[derive(Clone, Debug)]
+pub struct CursorShape {
+    pub columns: SchemaRef,
+    /// It was declared BINARY.
+    pub binary: bool,
 }
 
 /// What running a statement gives.
@@ -105,6 +116,12 @@ pub trait Session: Send {
     fn end_implicit(&mut self);
 
     fn transaction_status(&self) -> TransactionStatus;
+
+    /// An open SQL cursor. Names of cursors and of portals are the same names to
+    /// the protocol: it describes and closes both alike.
+    fn cursor(&self, name: &str) -> Option<CursorShape>;
+    /// Closes an SQL cursor, if there is one of that name.
+    fn close_cursor(&mut self, name: &str);
 
     /// Notices since the last call, to be sent before the statement's completion.
     fn take_notices(&mut self) -> Vec<Diagnostic>;

@@ -48,15 +48,9 @@ pub fn register(state: &mut SessionState, values: &SessionValues) {
         ("pg_backend_pid", &[][..], ScalarValue::Int32(Some(values.backend_pid))),
     ];
     for (name, aliases, value) in functions {
-        let qualified = std::iter::once(name).chain(aliases.iter().copied());
-        let aliases = aliases
-            .iter()
-            .map(|a| (*a).to_owned())
-            .chain(qualified.map(|n| format!("pg_catalog.{n}")))
-            .collect();
         let function = SessionConstant {
             name,
-            aliases,
+            aliases: aliases.iter().map(|a| (*a).to_owned()).collect(),
             value,
             signature: Signature::nullary(Volatility::Stable),
         };

@@ -5,6 +5,7 @@
 //!                                             +-- create.rs       sources, views, schemas
 //!                                             +-- job.rs          materialized views, sinks
 //!                                             +-- remove.rs       DROP
+//!                                             +-- cursor.rs      DECLARE, FETCH, MOVE, CLOSE
 //!                                             +-- show.rs         SHOW, DESCRIBE
 //!                                             +-- explain.rs      EXPLAIN
 //!                                             +-- control.rs      SET, BEGIN, COMMIT, ...
@@ -17,6 +18,7 @@
 pub mod api;
 mod control;
 mod create;
+mod cursor;
 mod explain;
 mod functions;
 mod job;
@@ -34,6 +36,7 @@ mod tests;
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
+use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::SessionState;
 use datafusion::scalar::ScalarValue;
 use futures::future::{BoxFuture, FutureExt};
@@ -48,9 +51,10 @@ use tidemill_types::Diagnostic;
 
 use crate::catalog::Catalog;
 use crate::serve::QueryRuntime;
+use crate::serve::sleep::pg_sleep;
 use api::{
-    Execution, PreparedStatement, Session, SessionFactory, SessionStart, StatementText,
-    TransactionStatus,
+    CursorShape, Execution, PreparedStatement, Session, SessionFactory, SessionStart,
+    StatementText, TransactionStatus,
 };
 use functions::SessionValues;
 use prepared::{Prepared, Work};
@@ -79,7 +83,8 @@ impl Shared {
         queries: QueryRuntime,
     ) -> Self {
         let config = session_config("UTC").with_target_partitions(queries.limits().threads);
-        let state = session_state(config, queries.environment());
+        let mut state = session_state(config, queries.environment());
+        state.register_udf(pg_sleep()).expect("a session state accepts scalar functions");
         Shared { catalog: Catalog::new(), engine, views, connectors, queries, state }
     }
 
@@ -173,6 +178,14 @@ impl SqlSession {
                 self.refresh_functions(&snapshot);
                 Work::Query(Box::new(self.bind(query, &snapshot, declared).map_err(shown)?))
             }
+            Statement::DeclareCursor(declare) => {
+                self.refresh_functions(&snapshot);
+                let bound = self.bind(&declare.query, &snapshot, declared).map_err(shown)?;
+                Work::Declare(Box::new(bound))
+            }
+            Statement::Fetch(fetch) if !fetch.moves => {
+                Work::Fetch(self.named_cursor(&fetch.name, text)?.shape.clone())
+            }
             Statement::Show(show) => Work::Rows(show::columns(show).map_err(shown)?),
             Statement::Describe { .. } => Work::Rows(show::describe_columns()),
             Statement::Explain(_) => Work::Rows(explain::columns()),
@@ -193,6 +206,11 @@ impl SqlSession {
         let text = &prepared.text;
         match &prepared.statement {
             Statement::Query(query) => self.select(prepared, query, parameters).await,
+            Statement::DeclareCursor(declare) => {
+                self.declare_cursor(prepared, declare, parameters).await
+            }
+            Statement::Fetch(fetch) => self.fetch(fetch, text).await,
+            Statement::CloseCursor { name } => self.close_cursor(name.as_ref(), text),
             Statement::CreateSource(s) => self.create_source(s, text),
             Statement::CreateTableWithConnector(s) => self.create_table(s, text),
             Statement::CreateView(s) => self.create_view(s, text),
@@ -221,10 +239,9 @@ impl SqlSession {
             Statement::ReleaseSavepoint { name } => self.release_savepoint(name),
             Statement::RollbackTo { name } => self.rollback_to(name),
             Statement::Discard(target) => self.discard(*target),
-            // Prepared statements and cursors of the protocol are the wire's.
+            // Prepared statements of the protocol are the wire's.
             Statement::Deallocate { name: None } => command("DEALLOCATE ALL"),
             Statement::Deallocate { name: Some(_) } => command("DEALLOCATE"),
-            Statement::CloseAll => command("CLOSE CURSOR ALL"),
             Statement::Unlisten => command("UNLISTEN"),
         }
     }
@@ -287,6 +304,14 @@ impl Session for SqlSession {
 
     fn transaction_status(&self) -> TransactionStatus {
         self.transaction.status()
+    }
+
+    fn cursor(&self, name: &str) -> Option<CursorShape> {
+        self.transaction.cursor(name).map(|cursor| cursor.shape.clone())
+    }
+
+    fn close_cursor(&mut self, name: &str) {
+        self.transaction.close_cursor(name);
     }
 
     fn take_notices(&mut self) -> Vec<Diagnostic> {

@@ -8,7 +8,7 @@ use tidemill_planner::bind::BoundQuery;
 use tidemill_planner::catalog::CatalogSnapshot;
 use tidemill_planner::parse::Statement;
 
-use super::api::{PreparedStatement, StatementText};
+use super::api::{CursorShape, PreparedStatement, StatementText};
 
 /// See the module's text.
 #[derive(Debug)]
@@ -25,6 +25,10 @@ pub(super) struct Prepared {
 #[derive(Debug)]
 pub(super) enum Work {
     Query(Box<BoundQuery>),
+    /// The query of a cursor, which gives its rows to FETCH.
+    Declare(Box<BoundQuery>),
+    /// A cursor's next rows.
+    Fetch(CursorShape),
     /// Rows of the server's own making.
     Rows(SchemaRef),
     Command,
@@ -40,7 +44,8 @@ impl Prepared {
         let columns = match &work {
             Work::Query(bound) => Some(bound.schema()),
             Work::Rows(schema) => Some(Arc::clone(schema)),
-            Work::Command => None,
+            Work::Fetch(cursor) => Some(Arc::clone(&cursor.columns)),
+            Work::Declare(_) | Work::Command => None,
         };
         Prepared { text, statement, work, snapshot, columns }
     }
@@ -49,13 +54,17 @@ impl Prepared {
 impl PreparedStatement for Prepared {
     fn parameters(&self) -> &[DataType] {
         match &self.work {
-            Work::Query(bound) => &bound.parameters,
-            Work::Rows(_) | Work::Command => &[],
+            Work::Query(bound) | Work::Declare(bound) => &bound.parameters,
+            Work::Rows(_) | Work::Fetch(_) | Work::Command => &[],
         }
     }
 
     fn columns(&self) -> Option<&SchemaRef> {
         self.columns.as_ref()
+    }
+
+    fn is_binary(&self) -> bool {
+        matches!(&self.work, Work::Fetch(cursor) if cursor.binary)
     }
 
     fn ends_transaction(&self) -> bool {

@@ -19,7 +19,7 @@ use super::SqlSession;
 use super::api::Execution;
 use super::prepared::{Prepared, Work};
 use crate::serve::error::query_error;
-use crate::serve::{Scans, check_readable, read_set};
+use crate::serve::{Rows, Scans, check_readable, read_set};
 
 /// A plan that can be executed, with the epoch that it reads.
 pub(super) struct Readable {
@@ -69,6 +69,17 @@ impl SqlSession {
         query: &ast::Query,
         parameters: Vec<ScalarValue>,
     ) -> Result<Execution, Diagnostic> {
+        let (schema, rows) = self.start_query(prepared, query, parameters).await?;
+        Ok(Execution::Rows { schema, rows, tag: "SELECT" })
+    }
+
+    /// Starts a query; its rows hold the epoch that it reads.
+    pub(super) async fn start_query(
+        &mut self,
+        prepared: &Prepared,
+        query: &ast::Query,
+        parameters: Vec<ScalarValue>,
+    ) -> Result<(SchemaRef, Rows), Diagnostic> {
         let (plan, schema) = self.current_plan(prepared, query)?;
         let plan = with_parameters(plan, parameters)?;
         let Readable { plan, pin } = self.readable(plan).await?;
@@ -78,7 +89,7 @@ impl SqlSession {
             let _held = &pin;
             batch
         });
-        Ok(Execution::Rows { schema, rows: rows.boxed(), tag: "SELECT" })
+        Ok((schema, rows.boxed()))
     }
 
     /// The prepared plan, or a new one if the catalog has changed since.
@@ -87,7 +98,7 @@ impl SqlSession {
         prepared: &Prepared,
         query: &ast::Query,
     ) -> Result<(LogicalPlan, SchemaRef), Diagnostic> {
-        let Work::Query(bound) = &prepared.work else {
+        let (Work::Query(bound) | Work::Declare(bound)) = &prepared.work else {
             return Err(Diagnostic::internal("a query was prepared as something else"));
         };
         let snapshot = self.shared.catalog.snapshot();

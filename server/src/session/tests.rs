@@ -362,3 +362,182 @@ async fn a_dropped_stream_stops_its_query() {
     drop(rows);
     assert_eq!(c.rows("SELECT 1").await.unwrap(), [["1"]]);
 }
+
+const BIDS: &str = "CREATE SOURCE bids WITH \
+    (connector = 'nexmark', nexmark.table.type = 'bid', nexmark.event.num = 5000000)";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cursor_gives_rows_in_portions() {
+    let fixture = Fixture::new();
+    let mut c = fixture.session();
+    let declare = "DECLARE c CURSOR FOR SELECT x FROM unnest(ARRAY[1, 2, 3, 4, 5, 6, 7]) AS t(x)";
+    assert_eq!(c.state_of(declare).await, "25P01");
+    c.command("BEGIN").await.unwrap();
+    assert_eq!(c.command(declare).await.unwrap(), "DECLARE CURSOR");
+    assert_eq!(c.rows("FETCH 0 FROM c").await.unwrap(), Vec::<Row>::new());
+    assert_eq!(c.rows("FETCH c").await.unwrap(), [["1"]]);
+    assert_eq!(c.rows("FETCH FORWARD 2 FROM c").await.unwrap(), [["2"], ["3"]]);
+    assert_eq!(c.command("MOVE 0 IN c").await.unwrap(), "MOVE 1");
+    assert_eq!(c.command("MOVE c").await.unwrap(), "MOVE 1");
+    assert_eq!(c.rows("FETCH ABSOLUTE 6 FROM c").await.unwrap(), [["6"]]);
+    // A result that is not read counts as given.
+    drop(c.execute("FETCH 1 FROM c", Vec::new()).await.unwrap());
+    assert_eq!(c.rows("FETCH ALL c").await.unwrap(), Vec::<Row>::new());
+    assert_eq!(c.command("MOVE FORWARD ALL IN c").await.unwrap(), "MOVE 0");
+    assert_eq!(c.command("CLOSE c").await.unwrap(), "CLOSE CURSOR");
+    assert_eq!(c.command(declare).await.unwrap(), "DECLARE CURSOR");
+    assert_eq!(c.command("MOVE 5 c").await.unwrap(), "MOVE 5");
+    assert_eq!(c.rows("FETCH ALL FROM c").await.unwrap(), [["6"], ["7"]]);
+    assert_eq!(c.command("CLOSE ALL").await.unwrap(), "CLOSE CURSOR ALL");
+    assert_eq!(c.command("COMMIT").await.unwrap(), "COMMIT");
+    assert_eq!(c.state_of("FETCH c").await, "34000");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cursors_are_refused_and_end_as_in_postgresql() {
+    let fixture = Fixture::new();
+    let mut c = fixture.session();
+    for (sql, state, position) in [
+        ("DECLARE c CURSOR FOR SELECT 1", "42P03", 9),
+        ("FETCH 1 FROM other", "34000", 14),
+        ("CLOSE other", "34000", 7),
+        ("FETCH PRIOR FROM c", "55000", 0),
+        ("MOVE BACKWARD ALL FROM c", "55000", 0),
+        ("FETCH ABSOLUTE 1 FROM c", "55000", 0),
+        ("DECLARE d CURSOR FOR SELECT nothing", "42703", 29),
+    ] {
+        c.command("BEGIN").await.unwrap();
+        c.command("DECLARE c CURSOR FOR VALUES (1), (2)").await.unwrap();
+        c.command("MOVE c").await.unwrap();
+        let refused = c.execute(sql, Vec::new()).await.unwrap_err();
+        assert_eq!(refused.state.code(), state, "{sql}");
+        assert_eq!(refused.position.unwrap_or(0), position, "{sql}");
+        assert_eq!(c.state_of("FETCH c").await, "25P02");
+        c.command("ROLLBACK").await.unwrap();
+    }
+    // What was declared after a savepoint goes with it.
+    c.command("BEGIN").await.unwrap();
+    c.command("DECLARE before CURSOR FOR VALUES (1), (2)").await.unwrap();
+    c.command("SAVEPOINT s").await.unwrap();
+    c.command("DECLARE after CURSOR FOR VALUES (1), (2)").await.unwrap();
+    c.command("SAVEPOINT t").await.unwrap();
+    c.command("RELEASE t").await.unwrap();
+    assert_eq!(c.state_of("SELECT 1 / 0").await, "22012");
+    c.0.fail_transaction();
+    c.command("ROLLBACK TO s").await.unwrap();
+    assert_eq!(c.rows("FETCH before").await.unwrap(), [["1"]]);
+    assert_eq!(c.state_of("FETCH after").await, "34000");
+    c.command("ROLLBACK").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_error_of_a_cursor_s_query_comes_with_fetch() {
+    let fixture = Fixture::new();
+    let mut c = fixture.session();
+    c.command("BEGIN").await.unwrap();
+    c.command("SAVEPOINT s").await.unwrap();
+    c.command("RELEASE s").await.unwrap();
+    let query = "DECLARE c CURSOR FOR SELECT 10 / x FROM (VALUES (0)) AS t(x)";
+    c.command(query).await.unwrap();
+    c.command("SAVEPOINT s").await.unwrap();
+    assert_eq!(c.state_of("FETCH c").await, "22012");
+    c.0.fail_transaction();
+    assert_eq!(c.0.transaction_status(), TransactionStatus::Failed);
+    c.command("ROLLBACK TO s").await.unwrap();
+    assert_eq!(c.state_of("FETCH c").await, "55000");
+    c.command("ROLLBACK").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cursor_takes_parameters_and_is_read_by_one_at_a_time() {
+    let fixture = Fixture::new();
+    let mut c = fixture.session();
+    c.command(BIDS).await.unwrap();
+    c.command("BEGIN").await.unwrap();
+    let declare = "DECLARE c BINARY CURSOR FOR SELECT price FROM bids WHERE price > $1";
+    let statement = c.0.split(declare).unwrap().remove(0);
+    let prepared = c.0.prepare(&statement, &[]).await.unwrap();
+    assert_eq!(prepared.parameters(), [DataType::Int64]);
+    assert!(prepared.columns().is_none());
+    c.0.execute(&prepared, vec![ScalarValue::Int64(Some(100))]).await.unwrap();
+    let shape = c.0.cursor("c").unwrap();
+    assert!(shape.binary && shape.columns.field(0).name() == "price");
+    let fetch = c.0.split("FETCH 20000 FROM c").unwrap().remove(0);
+    let fetch = c.0.prepare(&fetch, &[]).await.unwrap();
+    assert!(fetch.is_binary() && fetch.columns().is_some());
+    let Execution::Rows { mut rows, .. } = c.0.execute(&fetch, Vec::new()).await.unwrap() else {
+        panic!("rows")
+    };
+    assert!(rows.next().await.unwrap().unwrap().num_rows() < 20000);
+    assert_eq!(c.state_of("SAVEPOINT s").await, "00000");
+    assert_eq!(c.state_of("FETCH c").await, "55000");
+    drop(rows);
+    c.command("ROLLBACK").await.unwrap();
+    assert!(c.0.cursor("c").is_none());
+}
+
+/// A condition that is never true keeps its join from giving anything.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_join_that_gives_nothing_stops_when_dropped() {
+    let fixture = Fixture::new();
+    let mut c = fixture.session();
+    c.command(&BIDS.replace("5000000", "300000")).await.unwrap();
+    let joins = [
+        "SELECT count(*) FROM bids a, bids b WHERE a.price + b.price < 0",
+        "SELECT count(*) FROM bids a JOIN bids b ON a.price % 1 = b.price % 1 AND a.price + b.price < 0",
+    ];
+    let busy = || fixture.shared.queries.tasks();
+    for join in joins {
+        let Execution::Rows { mut rows, .. } = c.execute(join, Vec::new()).await.unwrap() else {
+            panic!("rows")
+        };
+        let waited = tokio::time::timeout(Duration::from_millis(300), rows.next()).await;
+        assert!(waited.is_err(), "{join} takes longer");
+        assert!(busy() > 0);
+        drop(rows);
+        let dropped = std::time::Instant::now();
+        while busy() > 0 {
+            assert!(dropped.elapsed() < Duration::from_secs(2), "{join} goes on");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sleep_holds_no_thread_and_stops() {
+    let fixture = Fixture::new();
+    let mut c = fixture.session();
+    let started = std::time::Instant::now();
+    assert_eq!(c.rows("SELECT pg_sleep(0.2) AS s, 1").await.unwrap(), [["", "1"]]);
+    assert!(started.elapsed() >= Duration::from_millis(200));
+    assert_eq!(c.rows("SELECT pg_catalog.pg_sleep(NULL) IS NULL").await.unwrap(), [["true"]]);
+    let every = "SELECT x FROM (VALUES (1), (2)) AS t(x) WHERE pg_sleep(0.01 * x) = '' ORDER BY x";
+    assert_eq!(c.rows(every).await.unwrap(), [["1"], ["2"]]);
+    // More of them than threads, and none is in the way of others.
+    let mut sleepers = Vec::new();
+    for _ in 0..10 {
+        let mut other = fixture.session();
+        let Execution::Rows { mut rows, .. } =
+            other.execute("SELECT pg_sleep('Infinity')", Vec::new()).await.unwrap()
+        else {
+            panic!("rows")
+        };
+        let nothing = tokio::time::timeout(Duration::from_millis(5), rows.next()).await;
+        assert!(nothing.is_err(), "it sleeps");
+        sleepers.push(rows);
+    }
+    assert_eq!(c.rows("SELECT 1").await.unwrap(), [["1"]]);
+    drop(sleepers);
+    for (sql, state) in [
+        ("SELECT pg_sleep('forever')", "22P02"),
+        ("SELECT pg_sleep()", "42883"),
+        ("SELECT 1 FROM (VALUES (1), (2)) AS t(x) ORDER BY pg_sleep(x)", "0A000"),
+        ("SELECT CASE WHEN x > 1 THEN pg_sleep(x) END FROM (VALUES (1)) AS t(x)", "0A000"),
+        ("CREATE MATERIALIZED VIEW m AS SELECT auction, pg_sleep(1) AS s FROM bids", "0A000"),
+    ] {
+        if sql.starts_with("CREATE") {
+            c.command(BIDS).await.unwrap();
+        }
+        assert_eq!(c.state_of(sql).await, state, "{sql}");
+    }
+}

@@ -14,14 +14,17 @@
 //! which only shares the pin. A session never reads an epoch before one that it
 //! has read.
 //!
-//! There is no DML, so there is nothing to undo but settings.
+//! There is no DML, so there is nothing to undo but settings. Cursors end with the
+//! transaction, or with the savepoint that they were declared after.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use tidemill_runtime::{Engine, EpochPin};
 use tidemill_types::{Diagnostic, Epoch, SqlState};
 
 use super::api::TransactionStatus;
+use super::cursor::Cursor;
 use super::settings::Settings;
 use crate::serve::ReadSet;
 
@@ -41,6 +44,8 @@ struct Block {
     failed: bool,
     /// Innermost last, with the settings to go back to.
     savepoints: Vec<(String, Settings)>,
+    /// By name; each remembers how many savepoints there were before it.
+    cursors: HashMap<String, Cursor>,
 }
 
 /// 25P02.
@@ -103,6 +108,11 @@ impl Transaction {
     pub fn fail(&mut self) {
         if let Some(block) = &mut self.block {
             block.failed = true;
+            // Nothing mends the transaction but a savepoint, and what was declared
+            // after the last of them does not outlive that.
+            let savepoints = block.savepoints.len();
+            block.cursors.retain(|_, cursor| cursor.savepoints < savepoints);
+            block.cursors.values().for_each(Cursor::fail_if_read);
         }
         if self.block.is_none() {
             self.pin = None;
@@ -127,6 +137,9 @@ impl Transaction {
         let block = self.block_for("RELEASE SAVEPOINT")?;
         let at = position(block, name)?;
         block.savepoints.truncate(at);
+        for cursor in block.cursors.values_mut() {
+            cursor.savepoints = cursor.savepoints.min(at);
+        }
         Ok(())
     }
 
@@ -138,11 +151,44 @@ impl Transaction {
         let block = self.block_for("ROLLBACK TO SAVEPOINT")?;
         let at = position(block, name)?;
         block.savepoints.truncate(at + 1);
+        block.cursors.retain(|_, cursor| cursor.savepoints <= at);
         if let Some((_, before)) = block.savepoints.last() {
             settings.restore(before);
         }
         block.failed = false;
         Ok(())
+    }
+
+    /// How many savepoints there are.
+    #[must_use]
+    pub fn savepoints(&self) -> usize {
+        self.block.as_ref().map_or(0, |block| block.savepoints.len())
+    }
+
+    /// The open cursors, for `command` to add one.
+    ///
+    /// # Errors
+    /// 25P01 outside of a transaction.
+    pub fn cursors(&mut self, command: &str) -> Result<&mut HashMap<String, Cursor>, Diagnostic> {
+        Ok(&mut self.block_for(command)?.cursors)
+    }
+
+    #[must_use]
+    pub fn cursor(&self, name: &str) -> Option<&Cursor> {
+        self.block.as_ref()?.cursors.get(name)
+    }
+
+    /// Ends a cursor, if there is one of that name.
+    pub fn close_cursor(&mut self, name: &str) {
+        if let Some(block) = &mut self.block {
+            block.cursors.remove(name);
+        }
+    }
+
+    pub fn close_cursors(&mut self) {
+        if let Some(block) = &mut self.block {
+            block.cursors.clear();
+        }
     }
 
     fn block_for(&mut self, command: &str) -> Result<&mut Block, Diagnostic> {

@@ -63,7 +63,6 @@ fn known_sql_that_is_not_there_is_refused() {
     error("¦COPY t FROM STDIN", "0A000 COPY is not supported");
     error("¦PAUSE JOB j", "0A000 PAUSE is not supported");
     error("¦SUBSCRIBE mv", "0A000 SUBSCRIBE is not supported");
-    error("¦DECLARE c CURSOR FOR SELECT 1", "0A000 DECLARE is not supported");
     error("¦CREATE INDEX i ON t (a)", "0A000 CREATE INDEX is not supported");
     error("¦DROP INDEX i", "0A000 DROP INDEX is not supported");
     error("¦CREATE TABLE t (a int)", "0A000 tables that store rows are not supported");
@@ -74,7 +73,12 @@ fn known_sql_that_is_not_there_is_refused() {
         "0A000 OR REPLACE is supported for views only",
     );
     error("CREATE ¦TEMP VIEW v AS SELECT 1", "0A000 CREATE TEMPORARY is not supported");
-    error("¦CLOSE c", "0A000 SQL cursors are not supported");
+    error("DECLARE c ¦SCROLL CURSOR FOR SELECT 1", "0A000 a SCROLL cursor is not supported");
+    error("DECLARE c CURSOR ¦WITH HOLD FOR SELECT 1", "0A000 a cursor WITH HOLD is not supported");
+    error(
+        "EXPLAIN ¦DECLARE c CURSOR FOR SELECT 1",
+        "0A000 EXPLAIN of this statement is not supported",
+    );
     error("¦LISTEN x", "0A000 LISTEN is not supported");
     error("UPDATE t ¦WHERE", "42601 syntax error at or near \"WHERE\"");
 }

@@ -187,8 +187,61 @@ fn settings() {
     assert!(matches!(parse("RESET ALL"), Statement::Reset { name: None }));
     assert!(matches!(parse("DISCARD ALL"), Statement::Discard(DiscardTarget::All)));
     assert!(matches!(parse("DEALLOCATE PREPARE x"), Statement::Deallocate { name: Some(_) }));
-    assert!(matches!(parse("CLOSE ALL"), Statement::CloseAll));
     assert!(matches!(parse("UNLISTEN *"), Statement::Unlisten));
+}
+
+#[test]
+fn cursors() {
+    let declared = |sql: &str| match parse(sql) {
+        Statement::DeclareCursor(d) => format!("{} {} {}", d.name, d.binary, d.query),
+        other => panic!("{other:?}"),
+    };
+    let plain = "DECLARE _psql_cursor NO SCROLL CURSOR FOR\nSELECT 1";
+    assert_eq!(declared(plain), "_psql_cursor false SELECT 1");
+    let all = "DECLARE \"C\" INSENSITIVE BINARY NO SCROLL CURSOR WITHOUT HOLD FOR (VALUES (1))";
+    assert_eq!(declared(all), "\"C\" true (VALUES (1))");
+    assert_eq!(declared("DECLARE binary CURSOR FOR SELECT 1"), "binary false SELECT 1");
+
+    let fetched = |sql: &str| match parse(sql) {
+        Statement::Fetch(f) => format!("{} {:?} {}", f.name, f.direction, f.moves),
+        other => panic!("{other:?}"),
+    };
+    for (direction, expected) in [
+        ("", "Forward(Rows(1))"),
+        ("FROM", "Forward(Rows(1))"),
+        ("NEXT IN", "Forward(Rows(1))"),
+        ("FORWARD", "Forward(Rows(1))"),
+        ("FORWARD 1000 FROM", "Forward(Rows(1000))"),
+        ("FORWARD ALL IN", "Forward(All)"),
+        ("ALL", "Forward(All)"),
+        ("5", "Forward(Rows(5))"),
+        ("-5 FROM", "Forward(Rows(-5))"),
+        ("PRIOR", "Backward(Rows(1))"),
+        ("BACKWARD ALL", "Backward(All)"),
+        ("FIRST", "Absolute(1)"),
+        ("LAST FROM", "Absolute(-1)"),
+        ("ABSOLUTE 7", "Absolute(7)"),
+        ("RELATIVE -1 IN", "Relative(-1)"),
+    ] {
+        assert_eq!(fetched(&format!("FETCH {direction} c")), format!("c {expected} false"));
+        assert_eq!(fetched(&format!("MOVE {direction} c")), format!("c {expected} true"));
+    }
+    assert_eq!(fetched("FETCH next"), "next Forward(Rows(1)) false");
+    assert_eq!(fetched("FETCH FROM forward"), "forward Forward(Rows(1)) false");
+
+    assert!(matches!(parse("CLOSE ALL"), Statement::CloseCursor { name: None }));
+    assert!(matches!(parse("CLOSE c"), Statement::CloseCursor { name: Some(_) }));
+
+    error("DECLARE c CURSOR FOR ¦UPDATE t SET a = 1", "42601 syntax error at or near \"UPDATE\"");
+    error("DECLARE c ¦FOR SELECT 1", "42601 syntax error at or near \"FOR\"");
+    error(
+        "DECLARE c INSENSITIVE ¦ASENSITIVE CURSOR FOR SELECT 1",
+        "42P11 cannot specify both INSENSITIVE and ASENSITIVE",
+    );
+    error("FETCH ¦1.5 FROM c", "42601 syntax error at or near \"1.5\"");
+    error("FETCH ABSOLUTE ¦c", "42601 syntax error at or near \"c\"");
+    error("FETCH 1 FROM¦", "42601 syntax error at end of input");
+    error("CLOSE¦", "42601 syntax error at end of input");
 }
 
 #[test]

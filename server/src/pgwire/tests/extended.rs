@@ -84,6 +84,29 @@ async fn portals_live_as_long_as_their_transaction() {
 }
 
 #[tokio::test]
+async fn cursors_of_sql_are_described_and_closed_as_portals() {
+    let server = TestServer::start().await;
+    let mut client = Client::start(server.address).await;
+    client.query("cursor c; cursor d binary").await;
+    assert_eq!(client.tags().await, "CCZ");
+    for (name, format) in [("c", 0), ("d", 1)] {
+        client.raw(&[message('D', format!("P{name}\0").as_bytes()), sync()].concat()).await;
+        let messages = client.until_ready().await;
+        assert_eq!(shape(&messages), "TZ");
+        assert_eq!(messages[0].body[messages[0].body.len() - 1], format);
+    }
+    for (step, state) in
+        [(execute("c", 0), "0A000"), ([parse("", "rows 1"), bind("c", "")].concat(), "42P03")]
+    {
+        client.raw(&[step, sync()].concat()).await;
+        let messages = client.until_ready().await;
+        assert_eq!(messages.iter().find(|m| m.tag == 'E').unwrap().state(), state);
+    }
+    assert_eq!(answer(&mut client, &[message('C', b"Pc\0"), sync()]).await, "3Z");
+    assert_eq!(answer(&mut client, &[message('D', b"Pc\0"), sync()]).await, "EZ");
+}
+
+#[tokio::test]
 async fn everything_after_an_error_is_skipped_to_sync() {
     let server = TestServer::start().await;
     let mut client = Client::start(server.address).await;

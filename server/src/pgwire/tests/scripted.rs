@@ -2,8 +2,10 @@
 //!
 //! `rows N` gives N rows, `endless` rows without end, `sleep` nothing, `fail` an
 //! error, `panic` a panic, `notice` a notice, `param` its parameter `$1`,
-//! `begin`, `commit` and `set timeout MS` what they say.
+//! `begin`, `commit` and `set timeout MS` what they say; `cursor NAME [binary]` opens
+//! a cursor, and `rows N binary` gives binary values.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -17,8 +19,8 @@ use futures::stream::{self, BoxStream, StreamExt};
 use tidemill_types::{Diagnostic, SqlState};
 
 use crate::session::api::{
-    Execution, PreparedStatement, Session, SessionFactory, SessionStart, StatementText,
-    TransactionStatus,
+    CursorShape, Execution, PreparedStatement, Session, SessionFactory, SessionStart,
+    StatementText, TransactionStatus,
 };
 
 /// Rows of a batch.
@@ -68,6 +70,7 @@ impl SessionFactory for Factory {
             notices: Vec::new(),
             told: false,
             timeout: None,
+            cursors: HashMap::new(),
         }))
     }
 }
@@ -79,6 +82,8 @@ struct Scripted {
     notices: Vec<Diagnostic>,
     told: bool,
     timeout: Option<Duration>,
+    /// Names, and whether they are binary.
+    cursors: HashMap<String, bool>,
 }
 
 #[derive(Debug)]
@@ -95,6 +100,10 @@ impl PreparedStatement for Script {
 
     fn columns(&self) -> Option<&SchemaRef> {
         self.columns.as_ref()
+    }
+
+    fn is_binary(&self) -> bool {
+        self.text.ends_with("binary")
     }
 
     fn ends_transaction(&self) -> bool {
@@ -135,7 +144,7 @@ impl Scripted {
         let words: Vec<&str> = text.split_whitespace().collect();
         let rows = |rows| Ok(Execution::Rows { schema: row_schema(), rows, tag: "SELECT" });
         match words[..] {
-            ["rows", count] => rows(self.rows(count.parse().unwrap())),
+            ["rows", count] | ["rows", count, "binary"] => rows(self.rows(count.parse().unwrap())),
             ["endless"] => rows(self.rows(usize::MAX / 2)),
             ["rows_then_fail"] => {
                 let failure = Diagnostic::new(SqlState::DIVISION_BY_ZERO, "division by zero");
@@ -176,6 +185,10 @@ impl Scripted {
             ["set", "timeout", milliseconds] => {
                 self.timeout = Some(Duration::from_millis(milliseconds.parse().unwrap()));
                 Ok(Execution::Command { tag: "SET".into() })
+            }
+            ["cursor", name] | ["cursor", name, "binary"] => {
+                self.cursors.insert(name.to_owned(), words.len() == 3);
+                Ok(Execution::Command { tag: "DECLARE CURSOR".into() })
             }
             ["begin"] => {
                 self.status = TransactionStatus::InTransaction;
@@ -258,6 +271,15 @@ impl Session for Scripted {
 
     fn transaction_status(&self) -> TransactionStatus {
         self.status
+    }
+
+    fn cursor(&self, name: &str) -> Option<CursorShape> {
+        let binary = self.cursors.get(name)?;
+        Some(CursorShape { columns: row_schema(), binary: *binary })
+    }
+
+    fn close_cursor(&mut self, name: &str) {
+        self.cursors.remove(name);
     }
 
     fn take_notices(&mut self) -> Vec<Diagnostic> {

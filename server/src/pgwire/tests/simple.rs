@@ -36,6 +36,17 @@ async fn statements_run_one_after_another_until_one_fails() {
 }
 
 #[tokio::test]
+async fn a_binary_cursor_s_rows_are_binary() {
+    let server = TestServer::start().await;
+    let mut client = Client::start(server.address).await;
+    client.query("rows 1 binary").await;
+    let messages = client.until_ready().await;
+    assert_eq!(shape(&messages), "TDCZ");
+    assert_eq!(messages[0].body[messages[0].body.len() - 1], 1);
+    assert_eq!(messages[1].body[..], *b"\0\x02\0\0\0\x08\0\0\0\0\0\0\0\0\xff\xff\xff\xff");
+}
+
+#[tokio::test]
 async fn errors_and_notices_carry_all_their_fields() {
     let server = TestServer::start().await;
     let mut client = Client::start(server.address).await;
