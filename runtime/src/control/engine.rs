@@ -336,24 +336,35 @@ impl Engine {
         Ok(entry.status.subscribe())
     }
 
-    /// Jobs that are visible and not failed, for a pin that is to cover them all.
-    #[must_use]
-    pub fn readable_jobs(&self) -> Vec<JobId> {
-        let state = self.0.state.lock();
-        let readable = state.jobs.iter().filter(|(_, j)| j.progress.newest().is_some());
-        readable.map(|(id, _)| *id).collect()
-    }
-
     /// Pins the newest epoch, not before `min`, that is visible in all of `jobs`;
     /// waits for one, at most for the retention.
     pub async fn pin(&self, jobs: &[JobId], min: Epoch) -> Result<EpochPin, EngineError> {
+        self.pin_covering(jobs, false, min).await
+    }
+
+    /// As [`Self::pin`], and visible in all other jobs that can be read. Those may
+    /// come and go while it waits.
+    pub async fn pin_all(&self, jobs: &[JobId], min: Epoch) -> Result<EpochPin, EngineError> {
+        self.pin_covering(jobs, true, min).await
+    }
+
+    async fn pin_covering(
+        &self,
+        jobs: &[JobId],
+        others: bool,
+        min: Epoch,
+    ) -> Result<EpochPin, EngineError> {
         let mut changes = self.0.changes.subscribe();
         let deadline = tokio::time::Instant::now() + RETENTION;
         loop {
             changes.borrow_and_update();
             {
                 let mut state = self.0.state.lock();
-                let progress = state.progress_of(jobs)?;
+                let mut progress = state.progress_of(jobs)?;
+                if others {
+                    let readable = state.jobs.values().map(|j| &j.progress);
+                    progress.extend(readable.filter(|p| p.newest().is_some()));
+                }
                 if let Some(epoch) = common_epoch(&progress, min, state.epoch) {
                     *state.pins.entry(epoch).or_default() += 1;
                     return Ok(EpochPin::new(self.clone(), epoch));

@@ -497,7 +497,7 @@ async fn a_join_that_gives_nothing_stops_when_dropped() {
         drop(rows);
         let dropped = std::time::Instant::now();
         while busy() > 0 {
-            assert!(dropped.elapsed() < Duration::from_secs(2), "{join} goes on");
+            assert!(dropped.elapsed() < Duration::from_secs(20), "{join} goes on");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

@@ -215,9 +215,11 @@ impl Transaction {
             return Ok(Arc::clone(pin));
         }
         // A transaction may go on to views that its first statement does not name.
-        let covered = if self.block.is_some() { all_readable(engine, &jobs) } else { jobs };
-        let pin = engine.pin(&covered, self.last).await.map_err(|e| e.diagnostic())?;
-        let pin = Arc::new(pin);
+        let pin = match self.block {
+            Some(_) => engine.pin_all(&jobs, self.last).await,
+            None => engine.pin(&jobs, self.last).await,
+        };
+        let pin = Arc::new(pin.map_err(|e| e.diagnostic())?);
         self.last = self.last.max(pin.epoch());
         if self.block.is_some() || self.implicit {
             self.pin = Some(Arc::clone(&pin));
@@ -231,12 +233,6 @@ impl Transaction {
             self.pin = None;
         }
     }
-}
-
-fn all_readable(engine: &Engine, jobs: &[tidemill_types::JobId]) -> Vec<tidemill_types::JobId> {
-    let mut all = engine.readable_jobs();
-    all.extend(jobs.iter().filter(|j| !all.contains(j)).copied().collect::<Vec<_>>());
-    all
 }
 
 fn position(block: &Block, name: &str) -> Result<usize, Diagnostic> {
