@@ -104,7 +104,7 @@ def generator_alone(events):
     program = binary().parent / "examples/nexmark_speed"
     if not program.exists():
         return f"({program.name} has not been built)"
-    done = subprocess.run([str(program), str(events)], capture_output=True, text=True, timeout=600)
+    done = subprocess.run([str(program), "bid", str(events)], capture_output=True, text=True, timeout=600)
     return (done.stdout + done.stderr).strip()
 
 
