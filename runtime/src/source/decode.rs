@@ -7,15 +7,16 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, RecordBatchOptions};
-use arrow::compute::{cast, filter_record_batch};
-use arrow::datatypes::{DataType, Int64Type, Schema, SchemaRef};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::physical_expr::PhysicalExpr;
 use tidemill_connectors::source::{Records, Rejected};
 use tidemill_types::plan::SourceScan;
 use tidemill_types::short_circuit::short_circuit;
 use tidemill_types::{EventTime, hidden};
 
+use super::watermark::Watermark;
 use crate::operators::OperatorError;
 
 /// Records ready to be emitted, and those that were refused.
@@ -31,7 +32,7 @@ pub struct Decoder {
     /// Connector columns, then generated ones.
     with_computed: SchemaRef,
     computed: Vec<Arc<dyn PhysicalExpr>>,
-    watermark: Option<Arc<dyn PhysicalExpr>>,
+    watermark: Option<Watermark>,
     row_id: bool,
     row_watermark: bool,
     output: SchemaRef,
@@ -43,10 +44,12 @@ impl Decoder {
     pub fn new(scan: &SourceScan, output: SchemaRef) -> Self {
         let mut fields = scan.columns.clone();
         fields.extend(scan.computed.iter().map(|(field, _)| field.clone()));
+        let with_computed = Arc::new(Schema::new(fields));
+        let watermark = scan.watermark.clone().map(|e| Watermark::new(e, &with_computed));
         Decoder {
-            with_computed: Arc::new(Schema::new(fields)),
+            with_computed,
             computed: scan.computed.iter().map(|(_, e)| short_circuit(e)).collect(),
-            watermark: scan.watermark.clone(),
+            watermark,
             row_id: scan.row_id,
             row_watermark: scan.row_watermark,
             output,
@@ -69,7 +72,14 @@ impl Decoder {
             rejected.sort_by_key(|r| r.ordinal);
         }
         let count = rows.num_rows();
-        let before = self.advance_watermark(&rows, watermark)?;
+        let before = match &self.watermark {
+            None => None,
+            Some(w) if self.row_watermark => Some(w.before_each(&rows, watermark)?),
+            Some(w) => {
+                w.advance(&rows, watermark)?;
+                None
+            }
+        };
         let mut columns: Vec<ArrayRef> = rows.columns().to_vec();
         if self.row_id {
             let ids = ordinals.iter(count).map(|o| hidden::row_id(split, o));
@@ -123,31 +133,9 @@ impl Decoder {
         let schema = Arc::clone(&self.with_computed);
         Ok(RecordBatch::try_new_with_options(schema, columns, &options)?)
     }
-
-    /// Moves the split's watermark past `rows`; answers what it was before each.
-    fn advance_watermark(
-        &self,
-        rows: &RecordBatch,
-        watermark: &mut EventTime,
-    ) -> Result<Option<Vec<EventTime>>, OperatorError> {
-        let Some(expression) = &self.watermark else { return Ok(None) };
-        let value = evaluate(expression, rows)?;
-        let value = match value.data_type() {
-            DataType::Int64 => value,
-            _ => cast(&value, &DataType::Int64)?,
-        };
-        let value = value.as_primitive::<Int64Type>();
-        if self.row_watermark {
-            return Ok(Some(running_maximum(value, watermark)));
-        }
-        if let Some(highest) = arrow::compute::max(value) {
-            *watermark = (*watermark).max(highest);
-        }
-        Ok(None)
-    }
 }
 
-fn evaluate(
+pub(super) fn evaluate(
     expression: &Arc<dyn PhysicalExpr>,
     rows: &RecordBatch,
 ) -> Result<ArrayRef, OperatorError> {
@@ -155,29 +143,6 @@ fn evaluate(
         .evaluate(rows)
         .and_then(|value| value.into_array(rows.num_rows()))
         .map_err(|e| OperatorError::expression(&e))
-}
-
-/// The maximum before each row, starting from and moving `highest`. NULL counts
-/// for nothing.
-fn running_maximum(values: &Int64Array, highest: &mut EventTime) -> Vec<EventTime> {
-    let mut running = *highest;
-    let before = if values.null_count() == 0 {
-        let step = |v: &i64| {
-            let before = running;
-            running = running.max(*v);
-            before
-        };
-        values.values().iter().map(step).collect()
-    } else {
-        let step = |v: Option<i64>| {
-            let before = running;
-            running = running.max(v.unwrap_or(i64::MIN));
-            before
-        };
-        values.iter().map(step).collect()
-    };
-    *highest = running;
-    before
 }
 
 /// The ordinals of decoded rows: consecutive, or listed where records between
@@ -287,13 +252,5 @@ mod tests {
         let r = records(5, &[Some(10), None, Some(12), None, None, Some(15)]);
         let got = OrdinalRun { start: r.start, rejected: &r.rejected }.collect(3);
         assert_eq!(got.iter(3).collect::<Vec<_>>(), [5, 7, 10]);
-    }
-
-    #[test]
-    fn the_running_maximum_is_taken_before_the_row() {
-        let mut highest = i64::MIN;
-        let values = Int64Array::from(vec![Some(3), Some(1), None, Some(5), Some(4)]);
-        assert_eq!(running_maximum(&values, &mut highest), [i64::MIN, 3, 3, 3, 5]);
-        assert_eq!(highest, 5);
     }
 }

@@ -6,6 +6,7 @@
 pub mod boundaries;
 pub mod decode;
 pub mod leaf;
+mod watermark;
 
 pub use boundaries::Boundaries;
 pub use leaf::{SourceLeaf, SplitProgress};
