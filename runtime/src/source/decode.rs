@@ -214,7 +214,7 @@ pub fn split_records(records: Records, at: u64) -> (Records, Records) {
 
 #[cfg(test)]
 mod tests {
-    use arrow::datatypes::Field;
+    use arrow::datatypes::{DataType, Field};
 
     use super::*;
 
