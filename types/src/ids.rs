@@ -45,3 +45,8 @@ id!(
     /// The position of a worker among the workers that run a job, from 0.
     WorkerIndex(u32), "worker "
 );
+id!(
+    /// A table of operator state: one keyed collection of one operator. Never
+    /// reused: it is the first part of every stored key.
+    TableId(u32), "table "
+);

@@ -29,7 +29,7 @@ pub use connector::{
     SourceShape, WatermarkFact,
 };
 pub use diagnostic::{Diagnostic, SqlState};
-pub use ids::{ExchangeId, FragmentId, GroupId, JobId, ObjectId, OperatorId, WorkerIndex};
+pub use ids::{ExchangeId, FragmentId, GroupId, JobId, ObjectId, OperatorId, TableId, WorkerIndex};
 pub use time::{Epoch, EventTime, WATERMARK_END, WATERMARK_NONE};
 pub use vnode::{VNODE_COUNT, VnodeMap};
 pub use window::WindowSpec;

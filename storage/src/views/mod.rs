@@ -48,7 +48,7 @@ use tidemill_types::{Diagnostic, Epoch, ObjectId, SqlState};
 
 use chunk::{Run, key_fields};
 pub use scan::{ViewScan, ViewSnapshot};
-pub use writer::ViewWriter;
+pub use writer::{SavedRows, ViewWriter};
 
 /// What a view stores.
 #[derive(Clone, Debug)]

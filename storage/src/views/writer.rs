@@ -14,11 +14,14 @@ use tidemill_types::{ChangeBatch, Epoch, Ops};
 
 use super::chunk::{CHUNK_ROWS, Chunk, Run, compact, key_columns, key_fields};
 use super::merge::{merge_appended, merge_keyed};
-use super::{PartVersion, View, ViewError};
+use super::{PartVersion, View, ViewError, ViewSchema};
 
 /// A run is left alone only while it is this many times as large as everything
 /// newer: more runs to merge when reading against rewriting rows more often.
 const RUN_RATIO: usize = 4;
+
+/// Rows that [`ViewWriter::load`] sorts in one go.
+const LOAD_ROWS: usize = 32 * CHUNK_ROWS;
 
 /// Writes one part of a view; owned by the worker.
 #[derive(Debug)]
@@ -33,6 +36,19 @@ pub struct ViewWriter {
     runs: Vec<Arc<Run>>,
     /// A version has been published.
     published: bool,
+    /// What each epoch changed since [`ViewWriter::take_changes`], oldest first;
+    /// `None`: nobody asks.
+    unsaved: Option<Vec<Arc<Run>>>,
+}
+
+/// Changes of a view since it was last made durable.
+#[derive(Debug)]
+pub struct SavedRows {
+    /// The rows, at most [`CHUNK_ROWS`]; of a keyed view each key once, in key
+    /// order.
+    pub rows: RecordBatch,
+    /// Set bits are deletions, of which only the key means something.
+    pub dead: Option<BooleanBuffer>,
 }
 
 impl ViewWriter {
@@ -47,7 +63,66 @@ impl ViewWriter {
             pending: Vec::new(),
             runs: Vec::new(),
             published: false,
+            unsaved: None,
         })
+    }
+
+    /// What the view stores.
+    #[must_use]
+    pub fn schema(&self) -> &ViewSchema {
+        &self.view.schema
+    }
+
+    /// Keeps what changes from now on for [`Self::take_changes`].
+    pub fn keep_changes(&mut self) {
+        self.unsaved.get_or_insert_default();
+    }
+
+    /// What the epochs sealed since the last call have changed, all in all.
+    ///
+    /// # Errors
+    /// [`ViewError::Rows`].
+    pub fn take_changes(&mut self) -> Result<Vec<SavedRows>, ViewError> {
+        let Some(unsaved) = &mut self.unsaved else { return Ok(Vec::new()) };
+        let runs = std::mem::take(unsaved);
+        let saved =
+            |chunk: &Arc<Chunk>| SavedRows { rows: chunk.rows.clone(), dead: chunk.dead.clone() };
+        match &self.converter {
+            Some(converter) if runs.len() > 1 => {
+                let merged = merge_keyed(&runs, false, &self.view.schema.stored, converter)?;
+                Ok(merged.chunks.iter().map(saved).collect())
+            }
+            _ => Ok(runs.iter().flat_map(|r| &r.chunks).map(saved).collect()),
+        }
+    }
+
+    /// Puts rows into a part that has never been sealed, as they were at `epoch`,
+    /// and publishes it. Rows of a keyed view have different keys.
+    ///
+    /// # Errors
+    /// [`ViewError::Rows`] when rows do not have the view's schema;
+    /// [`ViewError::EpochOrder`] for a part that has been sealed.
+    pub fn load(
+        &mut self,
+        epoch: Epoch,
+        batches: impl IntoIterator<Item = RecordBatch>,
+    ) -> Result<(), ViewError> {
+        let unsaved = self.unsaved.take();
+        let mut rows = 0;
+        for batch in batches {
+            rows += batch.num_rows();
+            self.pending.push(ChangeBatch::inserts(batch));
+            if rows >= LOAD_ROWS {
+                self.add_run()?;
+                rows = 0;
+            }
+        }
+        if rows > 0 {
+            self.add_run()?;
+        }
+        self.seal(epoch)?;
+        self.unsaved = unsaved;
+        Ok(())
     }
 
     /// Takes changes of the running epoch, in order: in a keyed view a row
@@ -110,11 +185,17 @@ impl ViewWriter {
                 let keys = converter.convert_columns(&key_columns(&self.view.schema, &rows))?;
                 let dead = signs(&pending, rows.num_rows());
                 drop(pending);
-                keyed_run(&rows, &keys, dead.as_ref(), self.runs.is_empty(), converter)?
+                // What is durable lies beneath even a part that is empty now.
+                let oldest = self.runs.is_empty() && self.unsaved.is_none();
+                keyed_run(&rows, &keys, dead.as_ref(), oldest, converter)?
             }
         };
         if run.rows > 0 {
-            self.runs.push(Arc::new(run));
+            let run = Arc::new(run);
+            if let Some(unsaved) = &mut self.unsaved {
+                unsaved.push(Arc::clone(&run));
+            }
+            self.runs.push(run);
             self.merge_runs()?;
         }
         Ok(())
