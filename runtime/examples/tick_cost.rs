@@ -19,9 +19,9 @@ use datafusion::prelude::SessionContext;
 use support::{bid_columns, counting_plan, options};
 use tidemill_connectors::{ConnectorConfig, Connectors};
 use tidemill_runtime::clock::SystemClock;
-use tidemill_runtime::{Engine, EngineConfig, JobKind, JobSpec};
+use tidemill_runtime::{Engine, EngineConfig, JobKind, JobSpec, RestartStrategy};
 use tidemill_storage::views::{ViewSchema, ViewStore};
-use tidemill_types::{JobId, ObjectId};
+use tidemill_types::{JobId, ObjectId, TableId};
 
 const SECONDS: u64 = 10;
 
@@ -37,11 +37,17 @@ fn measure(workers: usize, jobs: u32) -> Result<f64, Box<dyn std::error::Error>>
     let connectors = Connectors::new(&ConnectorConfig::default());
     let views = Arc::new(ViewStore::new());
     let engine = Engine::start(
-        EngineConfig { workers, batch_rows: 8192, tick: Duration::from_millis(100) },
+        EngineConfig {
+            workers,
+            batch_rows: 8192,
+            tick: Duration::from_millis(100),
+            restart: RestartStrategy::None,
+        },
         connectors.clone(),
         SessionContext::new().task_ctx(),
         Arc::clone(&views),
         Arc::new(SystemClock),
+        None,
     )?;
     let stored = Arc::new(Schema::new(vec![
         bid_columns()[0].clone(),
@@ -58,6 +64,8 @@ fn measure(workers: usize, jobs: u32) -> Result<f64, Box<dyn std::error::Error>>
             plan: counting_plan(&connectors, &options(0, 1), view, true),
             parallelism: workers,
             view: Some(view),
+            first_table: TableId(1),
+            restored: None,
         })?;
     }
     std::thread::sleep(Duration::from_secs(1));

@@ -18,6 +18,12 @@ pub enum JobError {
     /// A record cannot be decoded and the source says `on_error = 'fail'`.
     #[error("source \"{name}\", {split}: {reason}")]
     BadRecord { name: String, split: String, reason: String },
+    /// The source has other splits than those that the job has read.
+    #[error(
+        "source \"{name}\": split {split} was \"{was}\" when the job last ran and {}",
+        is_now(.now.as_deref())
+    )]
+    SplitsChanged { name: String, split: u32, was: String, now: Option<String> },
     #[error("internal error: {0}")]
     Exchange(#[from] ExchangeError),
     #[error("internal error: {0}")]
@@ -32,6 +38,18 @@ pub enum JobError {
 }
 
 impl JobError {
+    /// Whether the cause may pass: the outside failed, not the rows or the plan.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            JobError::Source { error, .. }
+            | JobError::Operator(OperatorError::Sink { error, .. }) => {
+                matches!(error, ConnectorError::Outside { .. })
+            }
+            _ => false,
+        }
+    }
+
     /// What the user is told.
     #[must_use]
     pub fn diagnostic(&self) -> Diagnostic {
@@ -45,6 +63,10 @@ impl JobError {
                     "Set on_error = 'drop' on the source to leave such records out and count them.",
                 )
             }
+            JobError::SplitsChanged { .. } => {
+                Diagnostic::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, self.to_string())
+                    .with_hint("Put the source back as it was, or DROP and create the object anew.")
+            }
             JobError::Exchange(_)
             | JobError::Misaligned(_)
             | JobError::Plan(_)
@@ -52,6 +74,10 @@ impl JobError {
             | JobError::Panic(_) => Diagnostic::internal(self.to_string()),
         }
     }
+}
+
+fn is_now(split: Option<&str>) -> String {
+    split.map_or_else(|| "is gone".to_owned(), |name| format!("is \"{name}\" now"))
 }
 
 /// What the engine refuses.
@@ -73,6 +99,12 @@ pub enum EngineError {
     EpochGone { job: String, epoch: Epoch },
     #[error("the engine has stopped")]
     Stopped,
+    /// The job is being started again or rescaled already.
+    #[error("\"{0}\" is being started again")]
+    Busy(String),
+    /// Nothing of this engine is made durable.
+    #[error("this needs checkpoints, and there are none")]
+    NotDurable,
 }
 
 impl EngineError {
@@ -89,6 +121,11 @@ impl EngineError {
             }
             EngineError::EpochGone { .. } => Diagnostic::new(SqlState::SERIALIZATION_FAILURE, text)
                 .with_hint("Run the transaction again."),
+            EngineError::Busy(_) => {
+                Diagnostic::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, text)
+                    .with_hint("Try again when it runs.")
+            }
+            EngineError::NotDurable => Diagnostic::internal(text),
             EngineError::Stopped => {
                 Diagnostic::new(SqlState::ADMIN_SHUTDOWN, "the server is shutting down")
             }

@@ -20,6 +20,7 @@ pub mod state;
 pub mod worker;
 
 pub use control::{
-    Engine, EngineConfig, EpochPin, JobKind, JobSnapshot, JobSpec, JobState, JobStatus,
+    CheckpointStore, Durability, Engine, EngineConfig, EpochPin, JobImage, JobKind, JobSnapshot,
+    JobSpec, JobState, JobStatus, RestartStrategy, StorageFailure,
 };
 pub use error::{EngineError, JobError};

@@ -15,9 +15,9 @@ use support::{bid_columns, counting_plan, options};
 use tidemill_connectors::source::{Read, ReadRequest};
 use tidemill_connectors::{ConnectorConfig, Connectors};
 use tidemill_runtime::clock::SystemClock;
-use tidemill_runtime::{Engine, EngineConfig, JobKind, JobSpec, JobState};
+use tidemill_runtime::{Engine, EngineConfig, JobKind, JobSpec, JobState, RestartStrategy};
 use tidemill_storage::views::{ViewSchema, ViewStore};
-use tidemill_types::{Epoch, JobId, ObjectId, Options};
+use tidemill_types::{Epoch, JobId, ObjectId, Options, TableId};
 
 struct Setup {
     engine: Engine,
@@ -29,11 +29,17 @@ fn setup(workers: usize, batch_rows: usize, tick_ms: u64) -> Setup {
     let connectors = Connectors::new(&ConnectorConfig::default());
     let views = Arc::new(ViewStore::new());
     let engine = Engine::start(
-        EngineConfig { workers, batch_rows, tick: Duration::from_millis(tick_ms) },
+        EngineConfig {
+            workers,
+            batch_rows,
+            tick: Duration::from_millis(tick_ms),
+            restart: RestartStrategy::default(),
+        },
         connectors.clone(),
         SessionContext::new().task_ctx(),
         Arc::clone(&views),
         Arc::new(SystemClock),
+        None,
     )
     .unwrap();
     Setup { engine, views, connectors }
@@ -64,6 +70,8 @@ impl Setup {
             plan,
             parallelism,
             view: Some(view),
+            first_table: TableId(1),
+            restored: None,
         };
         self.engine.create_job(spec).unwrap();
     }

@@ -36,11 +36,13 @@ def binary() -> Path:
 class Server:
     """A running server on loopback ports that the system chose."""
 
-    def __init__(self, threads=None, batch_rows=None, file_root=DATA, extra=()):
+    def __init__(self, threads=None, batch_rows=None, file_root=DATA, extra=(), data_dir=None):
+        """With a `data_dir` that is given, the data stay when the server stops."""
         self.directory = Path(tempfile.mkdtemp(prefix="tidemill-test-"))
         self.log = self.directory / "server.log"
+        data_dir = data_dir or self.directory / "data"
         command = [str(binary()), "start", "--pg-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0"]
-        command += ["--data-dir", str(self.directory / "data"), "--file-roots", str(file_root)]
+        command += ["--data-dir", str(data_dir), "--file-roots", str(file_root)]
         if threads is not None:
             command += ["--threads", str(threads)]
         if batch_rows is not None:
@@ -97,6 +99,12 @@ class Server:
         self.process.stdout.close()
         shutil.rmtree(self.directory, ignore_errors=True)
         return self.process.returncode
+
+    def kill(self):
+        """SIGKILL: nothing is flushed and nobody is told."""
+        self.process.kill()
+        self.process.wait()
+        self.stop()
 
     def __enter__(self):
         return self

@@ -16,7 +16,8 @@ use async_trait::async_trait;
 use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType};
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
-use crate::server::data_directory;
+use crate::disturb::{Disturbance, Disturber};
+use crate::server::{StartError, data_directory};
 
 /// How long `await job` waits.
 const JOB_PATIENCE: Duration = Duration::from_secs(60);
@@ -28,6 +29,12 @@ const JOB_POLL: Duration = Duration::from_millis(50);
 pub struct Driver {
     client: Client,
     schema: String,
+    disturber: Option<Disturber>,
+    /// SET statements of the file, to be repeated on a new connection.
+    settings: Vec<String>,
+    /// Between BEGIN and its end: nothing is disturbed there, because a transaction
+    /// does not outlive its server.
+    in_transaction: bool,
 }
 
 /// What a statement can fail with.
@@ -39,6 +46,8 @@ pub enum DriverError {
     Postgres(#[from] tokio_postgres::Error),
     #[error("job {0}: {1}")]
     Job(String, String),
+    #[error("after it was killed: {0}")]
+    Restart(#[from] StartError),
 }
 
 fn render(error: &tokio_postgres::Error) -> String {
@@ -75,7 +84,77 @@ impl Driver {
             .await?;
         tokio::spawn(connection);
         client.batch_execute(&format!("SET search_path TO {schema}")).await?;
-        Ok(Driver { client, schema: schema.to_owned() })
+        Ok(Driver {
+            client,
+            schema: schema.to_owned(),
+            disturber: None,
+            settings: Vec::new(),
+            in_transaction: false,
+        })
+    }
+
+    /// As [`Driver::connect`], to a server that is disturbed between statements.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn connect_disturbed(
+        disturber: Disturber,
+        schema: &str,
+    ) -> Result<Driver, DriverError> {
+        let address = disturber.server.lock().await.address();
+        let mut driver = Driver::connect(address, schema).await?;
+        driver.disturber = Some(disturber);
+        Ok(driver)
+    }
+
+    /// The names of the schema's jobs in `state`, with their kinds.
+    async fn jobs(&self, state: &str) -> Result<Vec<(String, String)>, DriverError> {
+        let query = format!(
+            "SELECT name, kind FROM tm_catalog.jobs WHERE state = '{state}' \
+             AND name LIKE '{}.%' ORDER BY name",
+            self.schema
+        );
+        let messages = self.client.simple_query(&query).await?;
+        let row = |message: &SimpleQueryMessage| match message {
+            SimpleQueryMessage::Row(row) => Some((row.get(0)?.to_owned(), row.get(1)?.to_owned())),
+            _ => None,
+        };
+        Ok(messages.iter().filter_map(row).collect())
+    }
+
+    async fn disturb(&mut self) -> Result<(), DriverError> {
+        let Some(disturber) = self.disturber.clone() else { return Ok(()) };
+        if self.in_transaction {
+            return Ok(());
+        }
+        match disturber.next().await {
+            Disturbance::None => Ok(()),
+            Disturbance::Kill { threads } => {
+                let finished = self.jobs("finished").await?;
+                disturber.kill(threads).await?;
+                let settings = std::mem::take(&mut self.settings);
+                let schema = self.schema.clone();
+                *self = Driver::connect_disturbed(disturber, &schema).await?;
+                for setting in &settings {
+                    self.client.batch_execute(setting).await?;
+                }
+                self.settings = settings;
+                // What had ended may have to end again, from its last checkpoint on.
+                for (name, _) in finished {
+                    let name = name.trim_start_matches(&schema).trim_start_matches('.').to_owned();
+                    self.await_job(&name).await?;
+                }
+                Ok(())
+            }
+            Disturbance::Rescale { choice, parallelism } => {
+                let running = self.jobs("running").await?;
+                let Some((name, kind)) = running.get(choice % running.len().max(1)) else {
+                    return Ok(());
+                };
+                let sql = format!("ALTER {kind} {name} SET PARALLELISM = {parallelism}");
+                Ok(self.client.batch_execute(&sql).await?)
+            }
+        }
     }
 
     /// Makes a schema for a file's objects.
@@ -161,6 +240,14 @@ impl AsyncDB for Driver {
 
     async fn run(&mut self, sql: &str) -> Result<DBOutput<Self::ColumnType>, Self::Error> {
         let sql = sql.replace("{data}", &data_directory().to_string_lossy());
+        self.disturb().await?;
+        let first = sql.split_whitespace().next().unwrap_or_default().to_ascii_uppercase();
+        match first.as_str() {
+            "BEGIN" | "START" => self.in_transaction = true,
+            "COMMIT" | "END" | "ROLLBACK" | "ABORT" => self.in_transaction = false,
+            "SET" | "RESET" => self.settings.push(sql.clone()),
+            _ => {}
+        }
         if let Some(name) = sql.strip_prefix("await job ") {
             self.await_job(name.trim()).await?;
             return Ok(DBOutput::StatementComplete(0));
@@ -185,7 +272,7 @@ impl AsyncDB for Driver {
     fn error_sql_state(error: &Self::Error) -> Option<String> {
         match error {
             DriverError::Postgres(e) => e.code().map(|c| c.code().to_owned()),
-            DriverError::Job(..) => None,
+            DriverError::Job(..) | DriverError::Restart(_) => None,
         }
     }
 }

@@ -21,6 +21,8 @@ pub struct ServerOptions {
     pub threads: Option<usize>,
     /// Rows per source batch; `None`: the server's default.
     pub batch_rows: Option<usize>,
+    /// Between checkpoints, as `200ms`; `None`: the server's default.
+    pub checkpoint_interval: Option<&'static str>,
 }
 
 /// A running server.
@@ -28,8 +30,9 @@ pub struct ServerOptions {
 pub struct Server {
     child: Child,
     address: SocketAddr,
+    options: ServerOptions,
     /// Holds the data directory while the server lives.
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 /// A server did not start, or not properly.
@@ -68,37 +71,25 @@ impl Server {
     /// # Errors
     /// When there is no binary, it cannot be run, or it does not get ready.
     pub fn start(options: &ServerOptions) -> Result<Server, StartError> {
-        let binary = binary();
-        if !binary.exists() {
-            return Err(StartError::NoBinary(binary));
-        }
         let directory = tempfile::tempdir()?;
-        let log_path = directory.path().join("server.log");
-        let mut command = Command::new(&binary);
-        command
-            .arg("start")
-            .args(["--pg-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0"])
-            .arg("--data-dir")
-            .arg(directory.path().join("data"))
-            .arg("--file-roots")
-            .arg(data_directory())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(std::fs::File::create(&log_path)?);
-        if let Some(threads) = options.threads {
-            command.args(["--threads", &threads.to_string()]);
-        }
-        if let Some(rows) = options.batch_rows {
-            command.args(["--batch-rows", &rows.to_string()]);
-        }
-        let mut child = command.spawn()?;
-        match wait_until_ready(&mut child) {
-            Some(address) => Ok(Server { child, address, _directory: directory }),
-            None => {
-                stop(&mut child);
-                Err(StartError::NotReady(std::fs::read_to_string(&log_path).unwrap_or_default()))
-            }
-        }
+        let (child, address) = spawn(options, directory.path())?;
+        Ok(Server { child, address, options: options.clone(), directory })
+    }
+
+    /// SIGKILL: it gets no chance to put anything in order.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Starts it again over its data, after it has ended.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn restart(&mut self, threads: usize) -> Result<(), StartError> {
+        self.options.threads = Some(threads);
+        (self.child, self.address) = spawn(&self.options, self.directory.path())?;
+        Ok(())
     }
 
     /// Where it listens for PostgreSQL clients.
@@ -110,6 +101,43 @@ impl Server {
     /// Whether the process still runs.
     pub fn is_alive(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
+    }
+}
+
+fn spawn(options: &ServerOptions, directory: &Path) -> Result<(Child, SocketAddr), StartError> {
+    let binary = binary();
+    if !binary.exists() {
+        return Err(StartError::NoBinary(binary));
+    }
+    let log_path = directory.join("server.log");
+    let log = std::fs::OpenOptions::new().create(true).append(true).open(&log_path)?;
+    let mut command = Command::new(&binary);
+    command
+        .arg("start")
+        .args(["--pg-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0"])
+        .arg("--data-dir")
+        .arg(directory.join("data"))
+        .arg("--file-roots")
+        .arg(data_directory())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(log);
+    if let Some(threads) = options.threads {
+        command.args(["--threads", &threads.to_string()]);
+    }
+    if let Some(rows) = options.batch_rows {
+        command.args(["--batch-rows", &rows.to_string()]);
+    }
+    if let Some(interval) = options.checkpoint_interval {
+        command.args(["--checkpoint-interval", interval]);
+    }
+    let mut child = command.spawn()?;
+    match wait_until_ready(&mut child) {
+        Some(address) => Ok((child, address)),
+        None => {
+            stop(&mut child);
+            Err(StartError::NotReady(std::fs::read_to_string(&log_path).unwrap_or_default()))
+        }
     }
 }
 

@@ -44,6 +44,12 @@ pub fn vnode_of(hash: u64) -> u16 {
     ((hash >> 40) & u64::from(VNODE_COUNT - 1)) as u16
 }
 
+/// A hash whose vnode is `vnode`, for rows that have no key of their own.
+#[must_use]
+pub fn hash_of_vnode(vnode: u16) -> u64 {
+    u64::from(vnode) << 40
+}
+
 /// The hash of the empty key: where everything goes that has no key.
 pub const EMPTY_KEY_HASH: u64 = 0;
 

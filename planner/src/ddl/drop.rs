@@ -132,7 +132,7 @@ fn still_needed(message: String, lines: Vec<String>) -> PlanError {
 }
 
 /// Flink's TABLE is a source or a sink.
-fn check_kind(
+pub(super) fn check_kind(
     object: &CatalogObject,
     kind: RelationKind,
     written: &ObjectName,

@@ -7,11 +7,13 @@
 //!
 //! Queries are not looked at: a view's columns are the binder's business.
 
+mod alter;
 mod drop;
 mod names;
 mod source;
 mod table;
 
+pub use alter::analyze_alter_parallelism;
 pub use drop::{DropPlan, analyze_drop, analyze_drop_schema};
 pub use names::{resolve_existing, resolve_new_name, taken};
 pub use source::{AnalyzedSource, analyze_create_source};

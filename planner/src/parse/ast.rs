@@ -33,6 +33,7 @@ pub enum Statement {
         behavior: DropBehavior,
     },
     Drop(Drop),
+    AlterParallelism(AlterParallelism),
     Show(Show),
     /// `DESCRIBE x`.
     Describe {
@@ -265,6 +266,16 @@ pub struct Drop {
     pub names: Vec<ObjectName>,
     pub if_exists: bool,
     pub behavior: DropBehavior,
+}
+
+/// `ALTER kind [IF EXISTS] name SET PARALLELISM = n`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct AlterParallelism {
+    pub kind: RelationKind,
+    pub name: ObjectName,
+    pub if_exists: bool,
+    /// Workers; `None`: DEFAULT, all there are.
+    pub parallelism: Option<u32>,
 }
 
 /// `SHOW`.

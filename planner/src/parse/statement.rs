@@ -1,8 +1,9 @@
 //! Which statement it is, and the short ones.
 
 use sqlparser::ast::{Ident, ObjectName};
+use tidemill_types::{SqlState, VNODE_COUNT};
 
-use super::ast::{Drop, Explain, RelationKind, Show, Statement};
+use super::ast::{AlterParallelism, Drop, Explain, RelationKind, Show, Statement};
 use super::cursor::Cursor;
 use super::fault::{self, Text};
 use super::{create, session};
@@ -11,7 +12,6 @@ use crate::error::PlanError;
 /// Commands that sqlparser does not know (or knows in other forms only) and
 /// PostgreSQL's or our users do: they are refused by name.
 const KNOWN_COMMANDS: &[&str] = &[
-    "ALTER",
     "BACKUP",
     "CANCEL",
     "CHECKPOINT",
@@ -87,6 +87,7 @@ fn statement(cursor: &mut Cursor<'_>) -> Result<Statement, PlanError> {
         "SELECT" | "WITH" | "VALUES" => query(cursor),
         "CREATE" => create_statement(cursor),
         "DROP" => drop_statement(cursor),
+        "ALTER" => alter_statement(cursor),
         "INSERT" => insert(cursor),
         "SHOW" => show(cursor),
         "DESCRIBE" | "DESC" => describe(cursor),
@@ -115,7 +116,7 @@ fn refuse(cursor: &Cursor<'_>) -> PlanError {
     let unsupported = || {
         cursor.unsupported(
             format!("{word} is not supported"),
-            "Tidemill runs SELECT, CREATE, DROP, INSERT INTO a sink target, SHOW, DESCRIBE, EXPLAIN, SET, cursors and transaction commands.",
+            "Tidemill runs SELECT, CREATE, ALTER, DROP, INSERT INTO a sink target, SHOW, DESCRIBE, EXPLAIN, SET, cursors and transaction commands.",
         )
     };
     if KNOWN_COMMANDS.contains(&word.as_str()) {
@@ -210,6 +211,42 @@ fn drop_statement(cursor: &mut Cursor<'_>) -> Result<Statement, PlanError> {
     let if_exists = cursor.if_exists()?;
     let names = cursor.comma_separated(Cursor::object_name)?;
     Ok(Statement::Drop(Drop { kind, names, if_exists, behavior: cursor.drop_behavior() }))
+}
+
+fn alter_statement(cursor: &mut Cursor<'_>) -> Result<Statement, PlanError> {
+    use sqlparser::tokenizer::Token;
+    let first = cursor.pos;
+    cursor.expect(&["ALTER"])?;
+    let Some(kind) = relation_kind(cursor) else {
+        return Err(refuse_kind(cursor, "ALTER", first));
+    };
+    let if_exists = cursor.if_exists()?;
+    let name = cursor.object_name()?;
+    if !cursor.accept(&["SET", "PARALLELISM"]) {
+        if cursor.word(0).is_none() {
+            return Err(cursor.unexpected());
+        }
+        return Err(cursor.unsupported(
+            format!("this form of ALTER {} is not supported", kind.noun().to_uppercase()),
+            "ALTER MATERIALIZED VIEW and ALTER SINK take SET PARALLELISM = n.",
+        ));
+    }
+    if !cursor.accept_token(&Token::Eq) {
+        cursor.accept(&["TO"]);
+    }
+    let parallelism = if cursor.accept(&["DEFAULT"]) {
+        None
+    } else {
+        let span = cursor.span();
+        let Some(number) = cursor.accept_number() else { return Err(cursor.unexpected()) };
+        let valid = number.parse::<u32>().ok().filter(|n| (1..=VNODE_COUNT).contains(n));
+        let invalid = || {
+            let message = format!("parallelism is a number from 1 to {VNODE_COUNT}");
+            PlanError::invalid(SqlState::INVALID_PARAMETER_VALUE, message, span)
+        };
+        Some(valid.ok_or_else(invalid)?)
+    };
+    Ok(Statement::AlterParallelism(AlterParallelism { kind, name, if_exists, parallelism }))
 }
 
 fn insert(cursor: &mut Cursor<'_>) -> Result<Statement, PlanError> {

@@ -8,27 +8,38 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use datafusion::execution::TaskContext;
 use parking_lot::{Condvar, Mutex};
 use tidemill_connectors::Connectors;
+use tidemill_storage::state::StateBackend;
 use tidemill_storage::views::ViewStore;
 use tidemill_types::plan::{FragmentGraph, Operator, Output, wire};
-use tidemill_types::{Epoch, EventTime, ExchangeId, JobId, ObjectId, OperatorId, WorkerIndex};
+use tidemill_types::{
+    Diagnostic, Epoch, EventTime, ExchangeId, JobId, ObjectId, OperatorId, TableId, WATERMARK_NONE,
+    WorkerIndex,
+};
 use tokio::sync::watch;
 
+use super::durable::{Durability, JobCheckpoints, JobImage, StorageWork, run_storage};
 use super::pin::EpochPin;
-use super::progress::{Completion, EpochSummary, JobProgress, common_epoch};
+use super::progress::{EpochSummary, JobProgress, common_epoch};
+use super::redeploy::Return;
+use super::restart::{RestartStrategy, Restarts};
 use super::status::{JobKind, JobSnapshot, JobState, JobStatus, WorkerSnapshot};
 use crate::clock::Clock;
 use crate::error::{EngineError, JobError};
+use crate::exchange::sender::Traffic;
 use crate::exchange::{RingReceiver, RingSender, Waker, ring};
+use crate::operators::Counters;
 use crate::source::Boundaries;
-use crate::worker::deploy::{Deployment, Environment, OpenedSource};
-use crate::worker::{Command, EpochReport, Report, Worker, WorkerStats, run_on_thread};
+use crate::source::leaf::SplitStart;
+use crate::worker::deploy::{Deployment, Environment, OpenedSource, RestoredJob};
+use crate::worker::task::OperatorSnapshot;
+use crate::worker::{Command, Worker, WorkerStats, run_on_thread};
 
 /// How long a reader of several jobs waits for a common epoch, and how long
 /// versions are kept for a job that lags.
@@ -45,6 +56,8 @@ pub struct EngineConfig {
     pub batch_rows: usize,
     /// The length of an epoch.
     pub tick: Duration,
+    /// What to do about jobs that fail for reasons that may pass.
+    pub restart: RestartStrategy,
 }
 
 /// A job to be started.
@@ -60,55 +73,76 @@ pub struct JobSpec {
     /// The view that it fills, which must exist in the view store with
     /// [`Engine::parts`] parts.
     pub view: Option<ObjectId>,
+    /// The first of its state tables, which are numbered in plan order.
+    pub first_table: TableId,
+    /// Where it goes on; `None`: it begins.
+    pub restored: Option<JobImage>,
 }
 
 /// The running engine. Clones are handles to the same one.
 #[derive(Clone)]
-pub struct Engine(Arc<Inner>);
+pub struct Engine(pub(super) Arc<Inner>);
 
-struct Inner {
-    config: EngineConfig,
-    environment: Environment,
-    clock: Arc<dyn Clock>,
-    boundaries: Boundaries,
-    workers: Vec<WorkerHandle>,
-    state: Mutex<State>,
-    removed: Condvar,
+pub(super) struct Inner {
+    /// To the storage thread; `None`: nothing is ever made durable.
+    pub(super) storage: Option<Mutex<Sender<StorageWork>>>,
+    /// Between two checkpoints of a job, in microseconds.
+    pub(super) checkpoint_interval: EventTime,
+    pub(super) config: EngineConfig,
+    pub(super) environment: Environment,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) boundaries: Boundaries,
+    pub(super) workers: Vec<WorkerHandle>,
+    pub(super) state: Mutex<State>,
+    pub(super) removed: Condvar,
     /// Counts changes of what is visible, for those who wait.
-    changes: watch::Sender<u64>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    pub(super) changes: watch::Sender<u64>,
+    pub(super) threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
-struct WorkerHandle {
-    commands: Sender<Command>,
-    waker: Waker,
-    stats: Arc<WorkerStats>,
+pub(super) struct WorkerHandle {
+    pub(super) commands: Sender<Command>,
+    pub(super) waker: Waker,
+    pub(super) stats: Arc<WorkerStats>,
 }
 
 #[derive(Default)]
-struct State {
-    epoch: Epoch,
-    jobs: BTreeMap<JobId, Job>,
-    pins: BTreeMap<Epoch, usize>,
+pub(super) struct State {
+    pub(super) epoch: Epoch,
+    /// Epoch numbers from `epoch` up to this are ours to use.
+    pub(super) epochs_end: Epoch,
+    pub(super) reserving_epochs: bool,
+    pub(super) jobs: BTreeMap<JobId, Job>,
+    pub(super) pins: BTreeMap<Epoch, usize>,
     /// When recent epochs began, oldest first.
-    ticks: VecDeque<(Epoch, EventTime)>,
-    stopped: bool,
+    pub(super) ticks: VecDeque<(Epoch, EventTime)>,
+    pub(super) stopped: bool,
 }
 
-struct Job {
-    name: String,
-    kind: JobKind,
-    view: Option<ObjectId>,
-    sources: Vec<ObjectId>,
-    progress: JobProgress,
-    status: watch::Sender<JobStatus>,
-    workers: usize,
-    deployed: usize,
-    removed: usize,
-    removing: bool,
-    created_at: EventTime,
-    started_at: Option<EventTime>,
-    finished_at: Option<EventTime>,
+pub(super) struct Job {
+    pub(super) spec: JobSpec,
+    pub(super) sources: Vec<ObjectId>,
+    pub(super) progress: JobProgress,
+    pub(super) checkpoints: Option<JobCheckpoints>,
+    pub(super) status: watch::Sender<JobStatus>,
+    pub(super) restarts: Restarts,
+    /// Of the failure that it was started again after.
+    pub(super) last_error: Option<Diagnostic>,
+    /// It is off its workers and will be put back.
+    pub(super) returning: Option<Return>,
+    /// The parallelism that it is being brought to.
+    pub(super) rescaling: Option<usize>,
+    /// It reads no more after this epoch.
+    pub(super) stopped_after: Option<Epoch>,
+    /// A last checkpoint that the store refused, and when to offer it again.
+    pub(super) commit_again: Option<(EventTime, JobImage)>,
+    pub(super) workers: usize,
+    pub(super) deployed: usize,
+    pub(super) removed: usize,
+    pub(super) removing: bool,
+    pub(super) created_at: EventTime,
+    pub(super) started_at: Option<EventTime>,
+    pub(super) finished_at: Option<EventTime>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -125,12 +159,29 @@ impl Engine {
         functions: Arc<TaskContext>,
         views: Arc<ViewStore>,
         clock: Arc<dyn Clock>,
+        durable: Option<(Arc<dyn StateBackend>, Durability)>,
     ) -> std::io::Result<Engine> {
+        let (backend, durability) = durable.unzip();
         let environment =
-            Environment { views, connectors, functions, batch_rows: config.batch_rows };
+            Environment { views, connectors, functions, backend, batch_rows: config.batch_rows };
         let (report_sender, reports) = channel();
         let mut workers = Vec::new();
         let mut threads = Vec::new();
+        let mut state = State { epochs_end: Epoch(u64::MAX), ..State::default() };
+        let mut checkpoint_interval = EventTime::MAX;
+        let mut storage = None;
+        if let Some(Durability { store, interval, epochs }) = durability {
+            (state.epoch, state.epochs_end) = (Epoch(epochs.start), Epoch(epochs.end));
+            checkpoint_interval = interval;
+            let (work, receiver) = channel();
+            let reports = report_sender.clone();
+            storage = Some(Mutex::new(work));
+            threads.push(
+                std::thread::Builder::new()
+                    .name("storage".into())
+                    .spawn(move || run_storage(store, &receiver, &reports))?,
+            );
+        }
         for i in 0..config.workers.max(1) {
             let (commands, receiver) = channel();
             let waker = Waker::default();
@@ -146,12 +197,14 @@ impl Engine {
             workers.push(WorkerHandle { commands, waker, stats });
         }
         let engine = Engine(Arc::new(Inner {
+            storage,
+            checkpoint_interval,
             config,
             environment,
             clock,
             boundaries: Boundaries::default(),
             workers,
-            state: Mutex::default(),
+            state: Mutex::new(state),
             removed: Condvar::new(),
             changes: watch::Sender::new(0),
             threads: Mutex::new(threads),
@@ -185,61 +238,152 @@ impl Engine {
     /// Opens the job's sources and hands its plan to the workers. Returns before
     /// the job has done anything; [`Self::status`] tells how it goes.
     pub fn create_job(&self, spec: JobSpec) -> Result<(), EngineError> {
+        let id = spec.job;
+        if self.0.state.lock().jobs.contains_key(&id) {
+            return Err(EngineError::JobExists(id));
+        }
         let start = |e: JobError| EngineError::Start(e.diagnostic());
-        let graph =
-            wire::decode(&spec.plan, &self.0.environment.functions).map_err(|e| start(e.into()))?;
-        let workers = self.parts(spec.parallelism);
-        let opened = self.open_sources(&graph)?;
+        self.launch(spec, |_, job| Some(job)).map_err(start)
+    }
+
+    /// Opens a job's sources, registers the job as `register` says (`None`: it is
+    /// not wanted any more), and hands its plan to the workers.
+    pub(super) fn launch(
+        &self,
+        spec: JobSpec,
+        register: impl FnOnce(&mut State, Job) -> Option<Job>,
+    ) -> Result<(), JobError> {
+        let graph = wire::decode(&spec.plan, &self.0.environment.functions)?;
+        let (job, workers) = (spec.job, self.parts(spec.parallelism));
+        let (tables, _) = graph.number_tables(spec.first_table);
+        if let Some(image) = spec.restored.clone().filter(|i| i.finished) {
+            return self.restore_finished(spec, &graph, tables, &image);
+        }
+        let opened = self.open_sources(&graph, spec.restored.as_ref())?;
         let mut state = self.0.state.lock();
-        if state.stopped {
-            return Err(EngineError::Stopped);
-        }
-        if state.jobs.contains_key(&spec.job) {
-            return Err(EngineError::JobExists(spec.job));
-        }
         let sources: Vec<ObjectId> = opened.iter().map(|o| o.object).collect();
+        let restored = spec.restored.as_ref().map(|image| Arc::new(RestoredJob::from(image)));
+        let plan: Arc<[u8]> = spec.plan.clone().into();
+        let entry = self.new_job(spec, &graph, sources);
+        let Some(entry) = register(&mut state, entry) else { return Ok(()) };
         let sources_by_operator: HashMap<OperatorId, OpenedSource> = opened
             .into_iter()
             .map(|o| {
-                let boundaries = self.0.boundaries.join(o.object, o.splits.len(), spec.job);
+                let starts: Vec<u64> = o.splits.iter().map(|s| s.position).collect();
+                let boundaries = self.0.boundaries.join(o.object, &starts, job);
                 (o.operator, OpenedSource { source: o.source, splits: o.splits, boundaries })
             })
             .collect();
-        let status = JobStatus { state: JobState::Creating, visible: None };
-        state.jobs.insert(
-            spec.job,
-            Job {
-                name: spec.name,
-                kind: spec.kind,
-                view: spec.view,
-                sources,
-                progress: JobProgress::new(workers),
-                status: watch::Sender::new(status),
-                workers,
-                deployed: 0,
-                removed: 0,
-                removing: false,
-                created_at: self.0.clock.now(),
-                started_at: None,
-                finished_at: None,
-            },
-        );
-        self.deploy(spec.job, workers, spec.plan.into(), &graph, &sources_by_operator);
+        state.jobs.insert(job, entry);
+        let share = Share { job, workers, plan, tables: Arc::new(tables), restored };
+        self.deploy(&share, &graph, &sources_by_operator);
         Ok(())
     }
 
-    fn open_sources(&self, graph: &FragmentGraph) -> Result<Vec<Opened>, EngineError> {
+    fn new_job(&self, spec: JobSpec, graph: &FragmentGraph, sources: Vec<ObjectId>) -> Job {
+        let workers = self.parts(spec.parallelism);
+        let now = self.0.clock.now();
+        let (progress, status) = match &spec.restored {
+            None => {
+                let status = JobStatus { state: JobState::Creating, visible: None };
+                (JobProgress::new(workers), status)
+            }
+            Some(image) => {
+                let finished = image.finished;
+                let state = if finished { JobState::Finished } else { JobState::Running };
+                let status = JobStatus { state, visible: Some(image.epoch) };
+                (JobProgress::restored(workers, summary_of(image, graph), finished), status)
+            }
+        };
+        let image = spec.restored.clone();
+        let checkpoints = self
+            .0
+            .storage
+            .is_some()
+            .then(|| JobCheckpoints::new(self.0.checkpoint_interval, now, image));
+        Job {
+            sources,
+            finished_at: status.state.is_final().then_some(now),
+            progress,
+            checkpoints,
+            status: watch::Sender::new(status),
+            restarts: Restarts::new(self.0.config.restart),
+            last_error: None,
+            returning: None,
+            rescaling: None,
+            stopped_after: None,
+            commit_again: None,
+            workers,
+            deployed: 0,
+            removed: 0,
+            removing: false,
+            created_at: now,
+            started_at: None,
+            spec,
+        }
+    }
+
+    /// A job that had ended: only what its view held is brought back.
+    fn restore_finished(
+        &self,
+        spec: JobSpec,
+        graph: &FragmentGraph,
+        tables: BTreeMap<OperatorId, TableId>,
+        image: &JobImage,
+    ) -> Result<(), JobError> {
+        let workers = self.parts(spec.parallelism);
+        let tables = Arc::new(tables);
+        for worker in 0..workers as u32 {
+            let deployment = Deployment {
+                job: spec.job,
+                worker: WorkerIndex(worker),
+                parallelism: workers as u32,
+                plan: spec.plan.clone().into(),
+                sources: HashMap::new(),
+                senders: HashMap::new(),
+                receivers: HashMap::new(),
+                tables: Arc::clone(&tables),
+                restored: Some(Arc::new(RestoredJob::from(image))),
+                environment: self.0.environment.clone(),
+            };
+            deployment.load_view()?;
+        }
+        let mut state = self.0.state.lock();
+        let id = spec.job;
+        let mut job = self.new_job(spec, graph, Vec::new());
+        (job.removing, job.removed) = (true, workers);
+        state.jobs.insert(id, job);
+        Ok(())
+    }
+
+    /// Opens the plan's sources; each split starts where `restored` left it.
+    fn open_sources(
+        &self,
+        graph: &FragmentGraph,
+        restored: Option<&JobImage>,
+    ) -> Result<Vec<Opened>, JobError> {
         let mut opened: Vec<Opened> = Vec::new();
         for node in graph.fragments.iter().flat_map(|f| &f.nodes) {
             let Operator::Source(scan) = &node.operator else { continue };
-            let failed = |error| {
-                let error = JobError::Source { name: scan.name.clone(), error };
-                EngineError::Start(error.diagnostic())
-            };
+            let failed = |error| JobError::Source { name: scan.name.clone(), error };
             let connectors = &self.0.environment.connectors;
             let source = connectors.open_source(&scan.connector, &scan.options).map_err(failed)?;
-            let splits: Arc<[String]> =
+            let names: Vec<String> =
                 source.splits().map_err(failed)?.into_iter().map(|s| s.name).collect();
+            if let Some(image) = restored {
+                image.check_splits(node.id, &scan.name, &names)?;
+            }
+            let splits = names.into_iter().enumerate().map(|(i, name)| {
+                let at = restored.and_then(|image| image.split(node.id, i as u32));
+                SplitStart {
+                    number: i as u32,
+                    name,
+                    position: at.map_or(0, |s| s.offset),
+                    rejected: at.map_or(0, |s| s.rejected),
+                    watermark: at.map_or(WATERMARK_NONE, |s| s.watermark),
+                }
+            });
+            let splits: Arc<[SplitStart]> = splits.collect();
             opened.push(Opened { operator: node.id, object: scan.source, source, splits });
         }
         Ok(opened)
@@ -247,12 +391,11 @@ impl Engine {
 
     fn deploy(
         &self,
-        job: JobId,
-        workers: usize,
-        plan: Arc<[u8]>,
+        share: &Share,
         graph: &FragmentGraph,
         sources: &HashMap<OperatorId, OpenedSource>,
     ) {
+        let workers = share.workers;
         let mut senders: Vec<HashMap<ExchangeId, Vec<RingSender>>> = Vec::new();
         let mut receivers: Vec<HashMap<ExchangeId, Vec<RingReceiver>>> = Vec::new();
         senders.resize_with(workers, HashMap::new);
@@ -270,20 +413,22 @@ impl Engine {
         }
         for (i, (senders, receivers)) in senders.into_iter().zip(receivers).enumerate() {
             let deployment = Deployment {
-                job,
+                job: share.job,
                 worker: WorkerIndex(i as u32),
                 parallelism: workers as u32,
-                plan: Arc::clone(&plan),
+                plan: Arc::clone(&share.plan),
                 sources: sources.clone(),
                 senders,
                 receivers,
+                tables: Arc::clone(&share.tables),
+                restored: share.restored.clone(),
                 environment: self.0.environment.clone(),
             };
             self.command(i, Command::Deploy(Box::new(deployment)));
         }
     }
 
-    fn command(&self, worker: usize, command: Command) {
+    pub(super) fn command(&self, worker: usize, command: Command) {
         let handle = &self.0.workers[worker];
         // A worker that has gone away has nothing to be told.
         handle.commands.send(command).ok();
@@ -308,12 +453,64 @@ impl Engine {
         }
         state.jobs.remove(&job);
         drop(state);
+        self.store(StorageWork::Forget { job });
         self.announce();
         Ok(())
     }
 
+    pub(super) fn store(&self, work: StorageWork) {
+        if let Some(storage) = &self.0.storage {
+            // A storage thread that has gone away has nothing to be told.
+            storage.lock().send(work).ok();
+        }
+    }
+
+    /// Takes a checkpoint of every running job and waits for it, at most for
+    /// `patience`. Answers the jobs that have none, with the reason.
+    pub fn checkpoint_all(&self, patience: Duration) -> Vec<(String, String)> {
+        let mut state = self.0.state.lock();
+        let mut waiting = Vec::new();
+        let mut failed = Vec::new();
+        for (id, job) in &mut state.jobs {
+            let live = !job.progress.is_closed();
+            let Some(checkpoints) = job.checkpoints.as_mut() else { continue };
+            if live && !job.progress.is_level() {
+                // What it has made nobody has seen: it goes on from its last one.
+                let reason = "it is catching up with its sources".to_owned();
+                failed.push((job.spec.name.clone(), reason));
+            } else if live || checkpoints.is_under_way() {
+                waiting.push((*id, checkpoints.request()));
+            }
+        }
+        let deadline = std::time::Instant::now() + patience;
+        let is_done = |state: &State, (id, attempts): (JobId, u64)| {
+            state.stopped
+                || state.jobs.get(&id).is_none_or(|j| {
+                    let stored = j.checkpoints.as_ref();
+                    stored.is_none_or(|c| {
+                        c.attempts() >= attempts || (j.progress.is_closed() && !c.is_under_way())
+                    })
+                })
+        };
+        while !waiting.iter().all(|w| is_done(&state, *w)) {
+            if self.0.removed.wait_until(&mut state, deadline).timed_out() {
+                break;
+            }
+        }
+        for (id, attempts) in waiting {
+            let Some(job) = state.jobs.get(&id) else { continue };
+            let Some(checkpoints) = &job.checkpoints else { continue };
+            if let Some(error) = checkpoints.last_error() {
+                failed.push((job.spec.name.clone(), error.to_owned()));
+            } else if !is_done(&state, (id, attempts)) {
+                failed.push((job.spec.name.clone(), "it did not end in time".to_owned()));
+            }
+        }
+        failed
+    }
+
     /// Tells the workers to let go of a job and leaves its sources.
-    fn remove(&self, state: &mut State, job: JobId) -> Result<(), EngineError> {
+    pub(super) fn remove(&self, state: &mut State, job: JobId) -> Result<(), EngineError> {
         let entry = state.jobs.get_mut(&job).ok_or(EngineError::NoSuchJob(job))?;
         if entry.removing {
             return Ok(());
@@ -342,8 +539,8 @@ impl Engine {
         self.pin_covering(jobs, false, min).await
     }
 
-    /// As [`Self::pin`], and visible in all other jobs that can be read. Those may
-    /// come and go while it waits.
+    /// As [`Self::pin`], and visible in all other jobs that can be read, unless they
+    /// are being started again. Those may come and go while it waits.
     pub async fn pin_all(&self, jobs: &[JobId], min: Epoch) -> Result<EpochPin, EngineError> {
         self.pin_covering(jobs, true, min).await
     }
@@ -362,8 +559,9 @@ impl Engine {
                 let mut state = self.0.state.lock();
                 let mut progress = state.progress_of(jobs)?;
                 if others {
-                    let readable = state.jobs.values().map(|j| &j.progress);
-                    progress.extend(readable.filter(|p| p.newest().is_some()));
+                    let there = state.jobs.values().filter(|j| j.returning.is_none());
+                    let readable = there.map(|j| &j.progress).filter(|p| p.newest().is_some());
+                    progress.extend(readable);
                 }
                 if let Some(epoch) = common_epoch(&progress, min, state.epoch) {
                     *state.pins.entry(epoch).or_default() += 1;
@@ -392,7 +590,7 @@ impl Engine {
                         continue;
                     }
                     if entry.progress.newest().is_some_and(|newest| newest > epoch) {
-                        return Err(EngineError::EpochGone { job: entry.name.clone(), epoch });
+                        return Err(EngineError::EpochGone { job: entry.spec.name.clone(), epoch });
                     }
                     all = false;
                 }
@@ -453,6 +651,7 @@ impl Engine {
         for worker in 0..self.0.workers.len() {
             self.command(worker, Command::Stop);
         }
+        self.store(StorageWork::Stop);
         self.0.removed.notify_all();
         self.announce();
         for thread in std::mem::take(&mut *self.0.threads.lock()) {
@@ -462,133 +661,8 @@ impl Engine {
         }
     }
 
-    fn announce(&self) {
+    pub(super) fn announce(&self) {
         self.0.changes.send_modify(|n| *n += 1);
-    }
-
-    /// Handles reports and ticks until the engine stops, which it notices within
-    /// a tick.
-    fn coordinate(&self, reports: &Receiver<Report>) {
-        let tick = i64::try_from(self.0.config.tick.as_micros()).unwrap_or(i64::MAX);
-        let mut next_tick = self.0.clock.now() + tick;
-        loop {
-            let wait = u64::try_from(next_tick - self.0.clock.now()).unwrap_or(0);
-            match reports.recv_timeout(Duration::from_micros(wait)) {
-                Ok(report) => self.handle(report),
-                Err(RecvTimeoutError::Disconnected) => return,
-                Err(RecvTimeoutError::Timeout) => {}
-            }
-            if self.0.state.lock().stopped {
-                return;
-            }
-            let now = self.0.clock.now();
-            if now >= next_tick {
-                self.tick(now);
-                // Ticks that were missed are not made up for.
-                next_tick = now.max(next_tick + tick);
-            }
-        }
-    }
-
-    fn tick(&self, now: EventTime) {
-        let mut guard = self.0.state.lock();
-        let state = &mut *guard;
-        if state.jobs.values().all(|j| j.progress.is_closed()) {
-            return;
-        }
-        state.epoch = state.epoch.next();
-        let epoch = state.epoch;
-        state.ticks.push_back((epoch, now));
-        for (id, job) in &mut state.jobs {
-            if job.started_at.is_some() && job.progress.tick(epoch) {
-                for worker in 0..job.workers {
-                    self.command(worker, Command::EndEpoch { job: *id, epoch, now });
-                }
-            }
-        }
-        self.forget(state, now);
-    }
-
-    /// Drops versions and summaries that no reader can ask for.
-    fn forget(&self, state: &mut State, now: EventTime) {
-        let retention = i64::try_from(RETENTION.as_micros()).unwrap_or(i64::MAX);
-        while state.ticks.front().is_some_and(|(_, at)| now - at > retention) {
-            state.ticks.pop_front();
-        }
-        let oldest_kept = state.ticks.front().map_or(state.epoch, |(e, _)| *e);
-        let live = state.jobs.values().filter(|j| !j.progress.is_closed());
-        let common = live.filter_map(|j| j.progress.newest()).min().unwrap_or(state.epoch);
-        let pinned = state.pins.keys().next().copied().unwrap_or(state.epoch);
-        let floor = common.max(oldest_kept).min(pinned);
-        for job in state.jobs.values_mut() {
-            // A job that has ended is read at its last visible epoch for ever; a
-            // failed one may have sealed parts beyond it.
-            let last = job.progress.newest().filter(|_| job.progress.is_closed());
-            let floor = last.map_or(floor, |last| floor.min(last));
-            job.progress.retain_from(floor);
-            if let Some(view) = job.view.and_then(|v| self.0.environment.views.get(v)) {
-                view.retain_from(floor);
-            }
-        }
-    }
-
-    fn handle(&self, report: Report) {
-        let mut guard = self.0.state.lock();
-        let state = &mut *guard;
-        match report {
-            Report::Deployed { job, .. } => {
-                if let Some(entry) = state.jobs.get_mut(&job) {
-                    entry.deployed += 1;
-                    if entry.deployed == entry.workers {
-                        entry.started_at = Some(self.0.clock.now());
-                    }
-                }
-            }
-            Report::Epoch(report) => self.handle_epoch(state, *report),
-            Report::Failed { job, worker, error } => {
-                tracing::error!(%job, %worker, %error, "job failed");
-                self.fail(state, job, &error);
-            }
-            Report::Removed { job, .. } => {
-                if let Some(entry) = state.jobs.get_mut(&job) {
-                    entry.removed += 1;
-                    self.0.removed.notify_all();
-                }
-            }
-        }
-        drop(guard);
-        self.announce();
-    }
-
-    fn handle_epoch(&self, state: &mut State, report: EpochReport) {
-        let job = report.job;
-        let Some(entry) = state.jobs.get_mut(&job) else { return };
-        let mut finished = false;
-        for (epoch, completion) in entry.progress.report(report) {
-            match completion {
-                Completion::CatchingUp => continue,
-                Completion::Visible => entry.tell(JobState::Running, Some(epoch)),
-                Completion::Finished => {
-                    entry.finished_at = Some(self.0.clock.now());
-                    entry.tell(JobState::Finished, Some(epoch));
-                    finished = true;
-                }
-            }
-        }
-        if finished {
-            self.remove(state, job).ok();
-        }
-    }
-
-    fn fail(&self, state: &mut State, job: JobId, error: &JobError) {
-        let Some(entry) = state.jobs.get_mut(&job) else { return };
-        if entry.status.borrow().state.is_final() {
-            return;
-        }
-        entry.finished_at = Some(self.0.clock.now());
-        let visible = entry.progress.newest();
-        entry.tell(JobState::Failed(error.diagnostic()), visible);
-        self.remove(state, job).ok();
     }
 }
 
@@ -597,10 +671,43 @@ struct Opened {
     operator: OperatorId,
     object: ObjectId,
     source: Arc<dyn tidemill_connectors::source::Source>,
-    splits: Arc<[String]>,
+    splits: Arc<[SplitStart]>,
+}
+
+/// What the deployments of a job have in common.
+struct Share {
+    job: JobId,
+    workers: usize,
+    plan: Arc<[u8]>,
+    tables: Arc<BTreeMap<OperatorId, TableId>>,
+    restored: Option<Arc<RestoredJob>>,
+}
+
+/// What a restored job had done, as an epoch of its history.
+fn summary_of(image: &JobImage, graph: &FragmentGraph) -> EpochSummary {
+    let nodes = graph.fragments.iter().flat_map(|f| &f.nodes);
+    let names: HashMap<OperatorId, &'static str> =
+        nodes.map(|n| (n.id, n.operator.name())).collect();
+    let snapshot = |(id, counters): &(OperatorId, Counters)| OperatorSnapshot {
+        id: *id,
+        name: names.get(id).copied().unwrap_or("Unknown"),
+        counters: *counters,
+        state_bytes: 0,
+    };
+    EpochSummary {
+        epoch: image.epoch,
+        splits: image.splits.clone(),
+        operators: image.counters.iter().map(snapshot).collect(),
+        watermarks: image.watermarks.clone(),
+        traffic: Traffic::default(),
+    }
 }
 
 impl State {
+    pub(super) fn job(&mut self, job: JobId) -> Result<&mut Job, EngineError> {
+        self.jobs.get_mut(&job).ok_or(EngineError::NoSuchJob(job))
+    }
+
     fn progress_of(&self, jobs: &[JobId]) -> Result<Vec<&JobProgress>, EngineError> {
         if self.stopped {
             return Err(EngineError::Stopped);
@@ -616,26 +723,28 @@ impl State {
             jobs.iter().filter_map(|id| self.jobs.get(id)).filter(|j| !j.progress.is_closed());
         let slowest = live.min_by_key(|j| j.progress.newest());
         EngineError::NoCommonEpoch {
-            lagging: slowest.map_or_else(|| "a job".to_owned(), |j| format!("\"{}\"", j.name)),
+            lagging: slowest.map_or_else(|| "a job".to_owned(), |j| format!("\"{}\"", j.spec.name)),
         }
     }
 }
 
 impl Job {
-    fn tell(&self, state: JobState, visible: Option<Epoch>) {
+    pub(super) fn tell(&self, state: JobState, visible: Option<Epoch>) {
         self.status.send_replace(JobStatus { state, visible });
     }
 
     fn snapshot(&self, id: JobId, epoch: Epoch) -> JobSnapshot {
         JobSnapshot {
             job: id,
-            name: self.name.clone(),
-            kind: self.kind,
+            name: self.spec.name.clone(),
+            kind: self.spec.kind,
             state: self.status.borrow().state.clone(),
+            last_error: self.last_error.clone(),
             created_at: self.created_at,
             started_at: self.started_at,
             finished_at: self.finished_at,
             parallelism: self.workers as u32,
+            durable: self.checkpoints.as_ref().and_then(JobCheckpoints::durable),
             summary: self
                 .progress
                 .at(epoch)

@@ -110,6 +110,18 @@ impl JobProgress {
         }
     }
 
+    /// A job that goes on from `summary`, its last durable epoch. Until it is level
+    /// with the others again that is the epoch that can be read. `closed`: it had
+    /// ended.
+    #[must_use]
+    pub fn restored(workers: usize, summary: EpochSummary, closed: bool) -> Self {
+        JobProgress {
+            history: VecDeque::from([Arc::new(summary)]),
+            closed,
+            ..JobProgress::new(workers)
+        }
+    }
+
     /// The server's clock has ticked: whether the job is to end `epoch` now.
     pub fn tick(&mut self, epoch: Epoch) -> bool {
         if self.closed || self.in_flight.len() >= EPOCHS_IN_FLIGHT_MAX {
@@ -156,6 +168,12 @@ impl JobProgress {
         self.closed
     }
 
+    /// Whether its epochs count: it is level with the other readers of its sources.
+    #[must_use]
+    pub fn is_level(&self) -> bool {
+        self.caught_up
+    }
+
     /// The newest visible epoch.
     #[must_use]
     pub fn newest(&self) -> Option<Epoch> {
@@ -168,11 +186,12 @@ impl JobProgress {
     }
 
     /// Whether the contents at `epoch` are defined: the job ended that very
-    /// epoch, or had ended for good before.
+    /// epoch, or had ended for good before. Of a job that ended without an epoch
+    /// there is nothing to wait for.
     #[must_use]
     pub fn is_visible_at(&self, epoch: Epoch) -> bool {
         self.history.binary_search_by_key(&epoch, |s| s.epoch).is_ok()
-            || (self.closed && self.newest().is_some_and(|last| last <= epoch))
+            || (self.closed && self.newest().is_none_or(|last| last <= epoch))
     }
 
     /// What the job had done by `epoch`.
@@ -240,6 +259,7 @@ mod tests {
             splits: Vec::new(),
             operators: Vec::new(),
             traffic: Traffic::default(),
+            deltas: Vec::new(),
         }
     }
 

@@ -66,12 +66,16 @@ pub struct JobSnapshot {
     pub name: String,
     pub kind: JobKind,
     pub state: JobState,
+    /// Why it was last started again.
+    pub last_error: Option<Diagnostic>,
     /// Microseconds since the Unix epoch, as the following.
     pub created_at: EventTime,
     /// When all workers had built their share.
     pub started_at: Option<EventTime>,
     pub finished_at: Option<EventTime>,
     pub parallelism: u32,
+    /// The epoch of its last committed checkpoint.
+    pub durable: Option<Epoch>,
     /// What it had done by that epoch; empty before its first.
     pub summary: EpochSummary,
 }

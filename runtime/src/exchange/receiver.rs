@@ -78,6 +78,7 @@ pub fn merge(barriers: impl IntoIterator<Item = Barrier>) -> Result<Barrier, Mis
                 now: seen.now.max(barrier.now),
                 watermarks: minimum(&seen.watermarks, &barrier.watermarks).into(),
                 end: seen.end && barrier.end,
+                checkpoint: seen.checkpoint,
             },
         });
     }

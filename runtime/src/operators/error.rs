@@ -3,6 +3,7 @@
 use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 use tidemill_connectors::error::ConnectorError;
+use tidemill_storage::state::StateError;
 use tidemill_types::{Diagnostic, SqlState};
 
 /// An error of an operator. It ends the job; [`OperatorError::diagnostic`] is
@@ -25,9 +26,18 @@ pub enum OperatorError {
     /// The storage of a view failed.
     #[error("materialized view storage: {0}")]
     View(Diagnostic),
+    /// Stored state cannot be read.
+    #[error("stored state: {0}")]
+    State(String),
     /// A broken invariant of ours.
     #[error("internal error: {0}")]
     Internal(String),
+}
+
+impl From<StateError> for OperatorError {
+    fn from(error: StateError) -> Self {
+        OperatorError::State(error.to_string())
+    }
 }
 
 impl OperatorError {
@@ -47,6 +57,7 @@ impl OperatorError {
             OperatorError::Sink { sink, error } => {
                 error.diagnostic().with_detail(format!("The sink is \"{sink}\"."))
             }
+            OperatorError::State(_) => Diagnostic::internal(self.to_string()),
             OperatorError::Internal(what) => Diagnostic::internal(what.clone()),
         }
     }

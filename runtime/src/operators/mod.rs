@@ -36,10 +36,11 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use tidemill_connectors::error::ConnectorError;
 use tidemill_connectors::sink::SinkWriter;
+use tidemill_storage::state::{Delta, StateBackend};
 use tidemill_storage::views::ViewWriter;
 use tidemill_types::plan::{self, ChangelogKind};
 use tidemill_types::short_circuit::short_circuit;
-use tidemill_types::{ChangeBatch, Epoch, EventTime, ObjectId, VnodeMap, WorkerIndex};
+use tidemill_types::{ChangeBatch, Epoch, EventTime, ObjectId, TableId, VnodeMap, WorkerIndex};
 
 pub use error::OperatorError;
 
@@ -62,6 +63,9 @@ pub struct Barrier {
     pub watermarks: Arc<[EventTime]>,
     /// Every source has ended: no barrier follows.
     pub end: bool,
+    /// The epoch is to be made durable: once it has left a fragment, the state of
+    /// the fragment's operators is written down ([`Operator::checkpoint`]).
+    pub checkpoint: bool,
 }
 
 impl Barrier {
@@ -135,6 +139,25 @@ impl Counters {
     }
 }
 
+/// The state that a job was left with by a committed checkpoint.
+pub struct Restored<'a> {
+    pub backend: &'a dyn StateBackend,
+    /// The vnodes that the instance owns now.
+    pub vnodes: std::ops::Range<u16>,
+    /// The checkpoint's epoch, and the job's combined watermarks at its end.
+    pub epoch: Epoch,
+    pub watermarks: &'a [EventTime],
+}
+
+impl std::fmt::Debug for Restored<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Restored")
+            .field("vnodes", &self.vnodes)
+            .field("epoch", &self.epoch)
+            .finish_non_exhaustive()
+    }
+}
+
 /// One instance of a plan node; see the module's contract.
 pub trait Operator: Send {
     /// Takes a batch of input `port` (0 for operators of one input).
@@ -150,6 +173,19 @@ pub trait Operator: Send {
 
     /// Goes on where [`Step::MoreOutput`] was answered.
     fn resume(&mut self, out: &mut Output) -> Result<Step, OperatorError>;
+
+    /// Appends to `delta` what has changed in the instance's state tables since the
+    /// last call, or since the state was restored. Called after a barrier, when
+    /// the instance owes nothing.
+    fn checkpoint(&mut self, _delta: &mut Delta) -> Result<(), OperatorError> {
+        Ok(())
+    }
+
+    /// Takes over what is stored of the instance's vnodes. Called at most once,
+    /// before anything else.
+    fn restore(&mut self, _from: &Restored<'_>) -> Result<(), OperatorError> {
+        Ok(())
+    }
 
     /// Gives up buffered partial output, because the consumer is idle.
     fn flush(&mut self, _out: &mut Output) -> Result<Step, OperatorError> {
@@ -178,8 +214,12 @@ pub struct BuildContext<'a> {
     pub worker: WorkerIndex,
     /// Which worker owns which vnode.
     pub vnodes: VnodeMap,
+    /// The node's first state table; unused where it has none.
+    pub table: TableId,
     pub views: OpenView<'a>,
     pub sinks: OpenSink<'a>,
+    /// Checkpoints will be taken.
+    pub durable: bool,
     /// Rows of an emitted batch, at most (at least 1). Batches that are passed
     /// on keep their size.
     pub batch_rows: usize,
@@ -234,9 +274,12 @@ pub fn build(
             Box::new(aggregate::LocalAggregate::new(spec, input, cx.batch_rows)?)
         }
         plan::Operator::GlobalAggregate(spec) => aggregate::build_global(spec, input, output, cx)?,
-        plan::Operator::Materialize(spec) => {
-            Box::new(materialize::Materialize::new((cx.views)(spec.view, spec, input)?))
-        }
+        plan::Operator::Materialize(spec) => Box::new(materialize::Materialize::new(
+            (cx.views)(spec.view, spec, input)?,
+            &node.properties.distribution,
+            input,
+            cx,
+        )?),
         plan::Operator::Sink(spec) => Box::new(sink::Sink::new(spec, input, cx)?),
     })
 }

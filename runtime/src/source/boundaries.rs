@@ -33,22 +33,23 @@ use tidemill_types::{Epoch, JobId, ObjectId};
 pub struct Boundaries(Arc<Mutex<HashMap<ObjectId, Arc<SourceBoundaries>>>>);
 
 impl Boundaries {
-    /// Registers `job` as a reader of all splits of `source`, from ordinal 0.
-    pub fn join(&self, source: ObjectId, splits: usize, job: JobId) -> Arc<SourceBoundaries> {
+    /// Registers `job` as a reader of all splits of `source`, from these ordinals on.
+    pub fn join(&self, source: ObjectId, starts: &[u64], job: JobId) -> Arc<SourceBoundaries> {
         let mut all = self.0.lock();
-        let entry =
-            all.entry(source).or_insert_with(|| Arc::new(SourceBoundaries::new(splits))).clone();
-        for split in &entry.splits {
+        let new = || Arc::new(SourceBoundaries::new(starts.len()));
+        let entry = all.entry(source).or_insert_with(new).clone();
+        for (split, start) in entry.splits.iter().zip(starts) {
             let mut state = split.lock();
             let aligned = state.readers.is_empty();
             if aligned {
-                *state = SplitState::default();
+                *state = SplitState { high: *start, ..SplitState::default() };
             } else {
                 entry.catching_up.fetch_add(1, Ordering::Relaxed);
             }
-            state
-                .readers
-                .insert(job, Reader { sealed: Epoch::ZERO, aligned, last_span: 0, sealed_at: 0 });
+            state.readers.insert(
+                job,
+                Reader { sealed: Epoch::ZERO, aligned, last_span: 0, sealed_at: *start },
+            );
         }
         entry
     }
@@ -169,8 +170,10 @@ impl SourceBoundaries {
         let reach = reader.last_span.max(position - reader.sealed_at).max(1);
         let at = state.settled_or_next(epoch);
         if !aligned {
-            // Behind the boundary by more than an epoch's work, or already past it.
-            if at < position || at - position > reach {
+            // Behind the boundary by more than an epoch's work, or already past it
+            // (restored further ahead than others), unless nobody else is left.
+            let alone = !state.readers.values().any(|r| r.aligned);
+            if !alone && (at < position || at - position > reach) {
                 return Seal { at: position, aligned: false };
             }
             let reader = state.readers.get_mut(&job).expect("looked up above");
@@ -178,6 +181,7 @@ impl SourceBoundaries {
             self.catching_up.fetch_sub(1, Ordering::Relaxed);
         }
         let at = at.max(position);
+        state.high = state.high.max(at);
         state.fixed.insert(epoch, at);
         Seal { at, aligned: true }
     }
@@ -238,9 +242,9 @@ mod tests {
     #[test]
     fn the_first_to_end_an_epoch_fixes_it_for_all() {
         let all = Boundaries::default();
-        let s = all.join(S, 1, A);
+        let s = all.join(S, &[0], A);
         assert_eq!(s.advance(0, A, 100, None), 100);
-        all.join(S, 1, B);
+        all.join(S, &[0], B);
         // B is behind and catches up; it may read up to what A has read.
         assert_eq!(s.allowance(0, B), Allowance::UpTo(100));
         assert_eq!(s.advance(0, B, 60, None), 60);
@@ -256,9 +260,9 @@ mod tests {
     #[test]
     fn a_far_follower_ends_epochs_where_it_is() {
         let all = Boundaries::default();
-        let s = all.join(S, 1, A);
+        let s = all.join(S, &[0], A);
         s.advance(0, A, 1_000_000, None);
-        all.join(S, 1, B);
+        all.join(S, &[0], B);
         assert!(s.crowded());
         assert_eq!(s.advance(0, B, 10, None), 10);
         assert_eq!(s.seal(0, B, Epoch(5), 10), Seal { at: 10, aligned: false });
@@ -273,11 +277,37 @@ mod tests {
     }
 
     #[test]
+    fn a_reader_restored_further_ahead_waits_for_the_others() {
+        let all = Boundaries::default();
+        let s = all.join(S, &[100], A);
+        all.join(S, &[200], B);
+        assert_eq!(s.allowance(0, B), Allowance::UpTo(100));
+        assert_eq!(s.seal(0, B, Epoch(1), 200), Seal { at: 200, aligned: false });
+        s.advance(0, A, 250, None);
+        // Nobody has settled epoch 2 at B's position: it may read on, and meets A.
+        assert_eq!(s.seal(0, B, Epoch(2), 200), Seal { at: 200, aligned: false });
+        assert_eq!(s.advance(0, B, 260, None), 250);
+        assert_eq!(s.seal(0, B, Epoch(3), 250), Seal { at: 250, aligned: true });
+    }
+
+    #[test]
+    fn a_reader_that_waits_for_others_goes_on_when_they_leave() {
+        let all = Boundaries::default();
+        let s = all.join(S, &[100], A);
+        all.join(S, &[200], B);
+        all.leave(S, A);
+        assert_eq!(s.seal(0, B, Epoch(1), 200), Seal { at: 200, aligned: true });
+        assert_eq!(s.allowance(0, B), Allowance::UpTo(200));
+        s.sealed(0, B, Epoch(1), 200);
+        assert_eq!(s.allowance(0, B), Allowance::Unlimited);
+    }
+
+    #[test]
     fn a_source_without_readers_starts_anew() {
         let all = Boundaries::default();
-        all.join(S, 1, A).advance(0, A, 100, None);
+        all.join(S, &[0], A).advance(0, A, 100, None);
         all.leave(S, A);
-        let s = all.join(S, 1, B);
+        let s = all.join(S, &[0], B);
         assert_eq!(s.allowance(0, B), Allowance::Unlimited);
         assert_eq!(s.seal(0, B, Epoch(3), 7), Seal { at: 7, aligned: true });
     }

@@ -13,9 +13,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use tidemill_connectors::source::{Read, ReadRequest, Records, Rejected, Source, SplitReader};
 use tidemill_types::plan::SourceScan;
-use tidemill_types::{
-    ChangeBatch, Epoch, EventTime, JobId, OnError, WATERMARK_END, WATERMARK_NONE,
-};
+use tidemill_types::{ChangeBatch, Epoch, EventTime, JobId, OnError, OperatorId, WATERMARK_END};
 
 use super::boundaries::{Allowance, SourceBoundaries};
 use super::decode::{Decoder, split_records};
@@ -25,6 +23,8 @@ use crate::operators::Barrier;
 /// How far a split has been read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SplitProgress {
+    /// The operator that reads it.
+    pub operator: OperatorId,
     pub source: String,
     pub split: u32,
     pub name: String,
@@ -32,6 +32,18 @@ pub struct SplitProgress {
     pub offset: u64,
     pub rejected: u64,
     pub watermark: EventTime,
+}
+
+/// The server's clock has ticked: an epoch is to end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct EpochEnd {
+    pub epoch: Epoch,
+    /// The server's time of the tick.
+    pub now: EventTime,
+    /// The epoch is to be made durable.
+    pub checkpoint: bool,
+    /// Nothing is read after it.
+    pub stop: bool,
 }
 
 /// What a source has for the operators above it.
@@ -53,9 +65,23 @@ pub enum Alignment {
     CatchingUp,
 }
 
+/// A split to be read, and where from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SplitStart {
+    pub number: u32,
+    pub name: String,
+    /// The first record to read.
+    pub position: u64,
+    /// Records before `position` that were rejected.
+    pub rejected: u64,
+    /// The split's watermark after the records before `position`.
+    pub watermark: EventTime,
+}
+
 /// Reads the splits of one instance.
 pub struct SourceLeaf {
     job: JobId,
+    operator: OperatorId,
     name: String,
     decoder: Decoder,
     on_error: OnError,
@@ -63,7 +89,9 @@ pub struct SourceLeaf {
     boundaries: Arc<SourceBoundaries>,
     splits: Vec<SplitState>,
     next_split: usize,
-    due: VecDeque<(Epoch, EventTime)>,
+    due: VecDeque<EpochEnd>,
+    /// An epoch that was to be the last has ended.
+    stopped: bool,
     batch_rows: usize,
     polls: u64,
 }
@@ -86,8 +114,9 @@ struct SplitState {
 pub struct LeafContext {
     pub job: JobId,
     pub source: Arc<dyn Source>,
-    /// The numbers and names of this instance's splits.
-    pub splits: Vec<(u32, String)>,
+    pub operator: OperatorId,
+    /// This instance's splits.
+    pub splits: Vec<SplitStart>,
     pub boundaries: Arc<SourceBoundaries>,
     pub batch_rows: usize,
 }
@@ -105,7 +134,7 @@ impl std::fmt::Debug for SourceLeaf {
 }
 
 impl SourceLeaf {
-    /// Opens the splits at their beginnings. `schema` is that of the plan's node.
+    /// Opens the splits where they start. `schema` is that of the plan's node.
     pub fn open(
         scan: &SourceScan,
         schema: SchemaRef,
@@ -118,16 +147,16 @@ impl SourceLeaf {
         });
         let failed = |error| JobError::Source { name: scan.name.clone(), error };
         let mut splits = Vec::new();
-        for (number, name) in &context.splits {
-            let reader = context.source.open(*number as usize, 0, &request).map_err(failed)?;
+        for start in &context.splits {
+            let opened = context.source.open(start.number as usize, start.position, &request);
             splits.push(SplitState {
-                number: *number,
-                name: name.clone(),
-                reader,
+                number: start.number,
+                name: start.name.clone(),
+                reader: opened.map_err(failed)?,
                 carried: None,
-                position: 0,
-                rejected: 0,
-                watermark: WATERMARK_NONE,
+                position: start.position,
+                rejected: start.rejected,
+                watermark: start.watermark,
                 ended: false,
                 sealed: None,
                 ready_at: None,
@@ -135,6 +164,7 @@ impl SourceLeaf {
         }
         Ok(SourceLeaf {
             job: context.job,
+            operator: context.operator,
             name: scan.name.clone(),
             decoder: Decoder::new(scan, schema),
             on_error: scan.on_error,
@@ -143,21 +173,25 @@ impl SourceLeaf {
             splits,
             next_split: 0,
             due: VecDeque::new(),
+            stopped: false,
             batch_rows: context.batch_rows,
             polls: 0,
         })
     }
 
-    /// Asks for the end of `epoch`; `now` is the server's time of that tick.
-    pub fn end_epoch(&mut self, epoch: Epoch, now: EventTime) {
-        self.due.push_back((epoch, now));
+    /// Asks for the end of an epoch.
+    pub fn end_epoch(&mut self, end: EpochEnd) {
+        self.due.push_back(end);
     }
 
     /// The next batch or barrier.
     pub fn poll(&mut self, now: EventTime) -> Result<Polled, JobError> {
+        if self.stopped {
+            return Ok(Polled::Idle { ready_at: None });
+        }
         self.polls += 1;
         match self.due.front().copied() {
-            Some((epoch, tick)) => self.poll_sealing(epoch, tick, now),
+            Some(end) => self.poll_sealing(end, now),
             None => self.poll_open(now),
         }
     }
@@ -191,12 +225,8 @@ impl SourceLeaf {
         self.splits.iter().all(|s| self.boundaries.is_aligned(s.number as usize, self.job))
     }
 
-    fn poll_sealing(
-        &mut self,
-        epoch: Epoch,
-        tick: EventTime,
-        now: EventTime,
-    ) -> Result<Polled, JobError> {
+    fn poll_sealing(&mut self, end: EpochEnd, now: EventTime) -> Result<Polled, JobError> {
+        let epoch = end.epoch;
         let mut ready_at = None;
         for i in 0..self.splits.len() {
             if self.splits[i].sealed.is_some() {
@@ -220,10 +250,11 @@ impl SourceLeaf {
             return Ok(Polled::Idle { ready_at });
         }
         self.due.pop_front();
-        Ok(self.barrier(epoch, tick))
+        self.stopped = end.stop;
+        Ok(self.barrier(end))
     }
 
-    fn barrier(&mut self, epoch: Epoch, now: EventTime) -> Polled {
+    fn barrier(&mut self, due: EpochEnd) -> Polled {
         let aligned = self.splits.iter().all(|s| s.sealed == Some(true));
         let mut watermarks = vec![WATERMARK_END; self.watermark_slot + 1];
         let mut end = true;
@@ -236,6 +267,7 @@ impl SourceLeaf {
             let slot = &mut watermarks[self.watermark_slot];
             *slot = (*slot).min(watermark);
             progress.push(SplitProgress {
+                operator: self.operator,
                 source: self.name.clone(),
                 split: split.number,
                 name: split.name.clone(),
@@ -244,7 +276,13 @@ impl SourceLeaf {
                 watermark,
             });
         }
-        let barrier = Barrier { epoch, now, watermarks: watermarks.into(), end };
+        let barrier = Barrier {
+            epoch: due.epoch,
+            now: due.now,
+            watermarks: watermarks.into(),
+            end,
+            checkpoint: due.checkpoint,
+        };
         let alignment = if aligned { Alignment::Aligned } else { Alignment::CatchingUp };
         Polled::Barrier(barrier, progress, alignment)
     }

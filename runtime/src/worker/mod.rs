@@ -12,15 +12,18 @@ pub mod deploy;
 pub mod task;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 use std::time::Duration;
 
+use tidemill_storage::state::Delta;
 use tidemill_types::{Epoch, EventTime, JobId, WorkerIndex};
 
 use crate::clock::Clock;
+use crate::control::StorageFailure;
 use crate::error::JobError;
 use crate::exchange::Waker;
 use crate::exchange::sender::Traffic;
@@ -28,13 +31,14 @@ use deploy::Deployment;
 use task::{OperatorSnapshot, Progress, Task, TaskEpoch};
 
 use crate::source::SplitProgress;
+use crate::source::leaf::EpochEnd;
 
 /// What the control tells a worker, in order.
 pub enum Command {
     /// Start this worker's share of a job.
     Deploy(Box<Deployment>),
-    /// End an epoch of a job; `now` is the server's time of the tick.
-    EndEpoch { job: JobId, epoch: Epoch, now: EventTime },
+    /// End an epoch of a job.
+    EndEpoch { job: JobId, end: EpochEnd },
     /// Let go of a job; answered by [`Report::Removed`].
     Remove { job: JobId },
     /// Let go of everything and end the thread.
@@ -45,8 +49,8 @@ impl std::fmt::Debug for Command {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Command::Deploy(d) => f.debug_tuple("Deploy").field(&d.job).finish(),
-            Command::EndEpoch { job, epoch, .. } => {
-                f.debug_tuple("EndEpoch").field(job).field(epoch).finish()
+            Command::EndEpoch { job, end } => {
+                f.debug_tuple("EndEpoch").field(job).field(end).finish()
             }
             Command::Remove { job } => f.debug_tuple("Remove").field(job).finish(),
             Command::Stop => f.write_str("Stop"),
@@ -54,7 +58,7 @@ impl std::fmt::Debug for Command {
     }
 }
 
-/// What a worker tells the control.
+/// What workers and the storage thread tell the control.
 #[derive(Debug)]
 pub enum Report {
     Deployed {
@@ -72,6 +76,14 @@ pub enum Report {
         job: JobId,
         worker: WorkerIndex,
     },
+    /// The storage thread has committed a checkpoint, or failed to.
+    Stored {
+        job: JobId,
+        epoch: Epoch,
+        outcome: Result<(), StorageFailure>,
+    },
+    /// Numbers for epochs to come, or why there are none.
+    EpochsReserved(Result<Range<u64>, StorageFailure>),
 }
 
 /// A worker's share of an epoch.
@@ -89,6 +101,8 @@ pub struct EpochReport {
     pub operators: Vec<OperatorSnapshot>,
     /// What its exchanges have sent so far.
     pub traffic: Traffic,
+    /// What a checkpoint is to store of the worker's state, a part per fragment.
+    pub deltas: Vec<Delta>,
 }
 
 /// Time that a worker has spent, in nanoseconds, for the metrics.
@@ -190,10 +204,10 @@ impl Worker {
                 };
                 self.reports.send(report).ok();
             }
-            Command::EndEpoch { job, epoch, now } => {
+            Command::EndEpoch { job, end } => {
                 if let Some(instance) = self.jobs.get_mut(&job) {
                     for task in &mut instance.tasks {
-                        task.end_epoch(epoch, now);
+                        task.end_epoch(end);
                     }
                 }
             }
@@ -254,7 +268,7 @@ fn report(
     job: JobId,
     worker: WorkerIndex,
     epoch: Epoch,
-    tasks: Vec<TaskEpoch>,
+    mut tasks: Vec<TaskEpoch>,
     traffic: Traffic,
 ) -> EpochReport {
     // Behind the exchanges the watermarks are combined over all workers; the
@@ -272,6 +286,7 @@ fn report(
         aligned: tasks.iter().all(|t| t.aligned),
         watermarks: (0..slots).map(watermark).collect(),
         traffic,
+        deltas: tasks.iter_mut().filter_map(|t| t.delta.take()).collect(),
         splits: tasks.iter().flat_map(|t| t.splits.iter().cloned()).collect(),
         operators: tasks.into_iter().flat_map(|t| t.operators).collect(),
     }

@@ -11,8 +11,7 @@
 //! A barrier enters the operators when every leaf has reached it, and leaves the
 //! fragment after everything that the operators owed for its epoch.
 
-use std::sync::Arc;
-
+use tidemill_storage::state::Delta;
 use tidemill_types::plan::{Fragment, Operator as PlanOperator, Output as PlanOutput};
 use tidemill_types::{ChangeBatch, EventTime, FragmentId, OperatorId};
 
@@ -20,7 +19,7 @@ use crate::error::JobError;
 use crate::exchange::receiver::{Received, merge};
 use crate::exchange::{ExchangeReceiver, ExchangeSender};
 use crate::operators::{Barrier, Counters, Operator, Output, Step};
-use crate::source::leaf::{Alignment, Polled};
+use crate::source::leaf::{Alignment, EpochEnd, Polled};
 use crate::source::{SourceLeaf, SplitProgress};
 
 /// Units of work that a task does before it lets others run.
@@ -66,6 +65,9 @@ pub struct TaskEpoch {
     pub splits: Vec<SplitProgress>,
     pub aligned: bool,
     pub operators: Vec<OperatorSnapshot>,
+    /// What the epoch's checkpoint is to store of the fragment's state; also at
+    /// the job's end.
+    pub delta: Option<Delta>,
 }
 
 /// An operator's counters at the end of an epoch.
@@ -94,6 +96,8 @@ pub struct Task {
 struct NodeState {
     id: OperatorId,
     name: &'static str,
+    /// What had been counted before the job was restored.
+    restored: Counters,
     /// `None` for leaves.
     operator: Option<Box<dyn Operator>>,
     /// The operator that takes its output, and on which port; `None` for the root.
@@ -124,6 +128,7 @@ impl Task {
             .map(|(i, node)| NodeState {
                 id: node.id,
                 name: node.operator.name(),
+                restored: Counters::default(),
                 operator: operators[i].take(),
                 consumer: None,
             })
@@ -150,6 +155,13 @@ impl Task {
         }
     }
 
+    /// Begins the count of operator `id` at `counters`.
+    pub fn restore_counters(&mut self, id: OperatorId, counters: &Counters) {
+        for node in self.nodes.iter_mut().filter(|n| n.id == id) {
+            node.restored.add(counters);
+        }
+    }
+
     /// Whether a node of a plan is a leaf, which a task reads, or an operator.
     #[must_use]
     pub fn is_leaf(operator: &PlanOperator) -> bool {
@@ -157,10 +169,10 @@ impl Task {
     }
 
     /// Tells the fragment's sources to end an epoch.
-    pub fn end_epoch(&mut self, epoch: tidemill_types::Epoch, now: EventTime) {
+    pub fn end_epoch(&mut self, end: EpochEnd) {
         for leaf in &mut self.leaves {
             if let LeafInput::Source(source) = &mut leaf.input {
-                source.end_epoch(epoch, now);
+                source.end_epoch(end);
             }
         }
     }
@@ -313,15 +325,22 @@ impl Task {
         if let Some(sender) = &mut self.sender {
             sender.barrier(&barrier)?;
         }
+        let mut delta = None;
+        if barrier.checkpoint || barrier.end {
+            let delta = delta.insert(Delta::default());
+            for operator in self.nodes.iter_mut().filter_map(|n| n.operator.as_mut()) {
+                operator.checkpoint(delta)?;
+            }
+        }
         let operators = self.nodes.iter().filter_map(|n| {
-            n.operator.as_ref().map(|op| OperatorSnapshot {
-                id: n.id,
-                name: n.name,
-                counters: op.counters(),
-                state_bytes: op.state_bytes(),
+            n.operator.as_ref().map(|op| {
+                let mut counters = n.restored;
+                counters.add(&op.counters());
+                OperatorSnapshot { id: n.id, name: n.name, counters, state_bytes: op.state_bytes() }
             })
         });
         self.finished = Some(TaskEpoch {
+            delta,
             barrier,
             splits: std::mem::take(&mut self.splits),
             aligned: std::mem::replace(&mut self.aligned, true),
@@ -350,9 +369,8 @@ enum LeafPoll {
     Idle { ready_at: Option<EventTime> },
 }
 
-/// Splits of a source that instance `worker` of `workers` reads.
+/// Whether instance `worker` of `workers` reads split number `split`.
 #[must_use]
-pub fn splits_of(worker: u32, workers: u32, names: &Arc<[String]>) -> Vec<(u32, String)> {
-    let mine = |(i, _): &(usize, &String)| *i as u32 % workers == worker;
-    names.iter().enumerate().filter(mine).map(|(i, name)| (i as u32, name.clone())).collect()
+pub fn reads_split(worker: u32, workers: u32, split: u32) -> bool {
+    split % workers == worker
 }

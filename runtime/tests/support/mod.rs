@@ -35,12 +35,12 @@ pub fn bid_columns() -> Vec<Field> {
     ]
 }
 
-fn properties(changelog: ChangelogKind, stream_key: Vec<usize>) -> Properties {
+fn properties(changelog: ChangelogKind, distribution: Distribution) -> Properties {
     Properties {
         changelog,
-        stream_key,
+        stream_key: vec![],
         watermarks: vec![],
-        distribution: Distribution::Split,
+        distribution,
         row_watermark: None,
         state: StateKind::None,
     }
@@ -49,12 +49,17 @@ fn properties(changelog: ChangelogKind, stream_key: Vec<usize>) -> Properties {
 fn node(id: u32, operator: Operator, inputs: Vec<usize>, schema: &SchemaRef) -> Node {
     let upsert = matches!(operator, Operator::GlobalAggregate(_) | Operator::Materialize(_));
     let kind = if upsert { ChangelogKind::Upsert } else { ChangelogKind::AppendOnly };
+    let distribution = match schema.fields().len() {
+        _ if !upsert => Distribution::Split,
+        1 => Distribution::Single,
+        _ => Distribution::Hash(vec![0]),
+    };
     Node {
         id: OperatorId(id),
         operator,
         inputs,
         schema: Arc::clone(schema),
-        properties: properties(kind, vec![]),
+        properties: properties(kind, distribution),
     }
 }
 

@@ -1,35 +1,52 @@
 //! The catalog's only writer.
 //!
-//! Everyone reads an immutable [`CatalogSnapshot`]; a change makes a new one and
-//! swaps it in under a lock that is held for the change alone. A statement that
-//! was planned against an older snapshot says what it depends on, and the change
-//! is refused if any of that is gone by then: so a definition never refers to an
-//! object that does not exist.
+//! ```text
+//!  change ─► checked against what is visible ─► appended to the log ─► visible
+//! ```
 //!
-//! Invariants: ids are never reused; `public` and `tm_catalog` always exist; every
-//! id in `depends_on` of an object is in the same snapshot.
+//! Everyone reads an immutable [`CatalogSnapshot`]; a change makes a new one. A
+//! statement that was planned against an older snapshot says what it depends on,
+//! and the change is refused if any of that is gone by then: so a definition never
+//! refers to an object that does not exist.
 //!
-//! Deliberately absent: durability. The catalog lives as long as the process; its
-//! log is written together with the first checkpoints.
+//! An object with a job is visible as soon as the job is being brought up, so that
+//! its name is taken and it can be dropped; it is **pending** until
+//! [`Catalog::confirm`] has written it down. Nothing may depend on a pending
+//! object, and a crash leaves nothing of it.
+//!
+//! Invariants: a change is durable before anyone sees it; a change that could not
+//! be written down leaves the catalog as it was; ids are never reused; every id in
+//! `depends_on` of an object is in the same snapshot.
+//!
+//! Changes block for as long as the log's storage does and are made one at a time;
+//! reading never waits for them.
 
+mod contents;
 mod error;
+mod journal;
+mod order;
+pub mod record;
+pub mod skeleton;
 pub mod system;
 
-use std::collections::BTreeSet;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tidemill_planner::catalog::{
-    CatalogObject, CatalogSnapshot, DEFAULT_SCHEMA, ObjectKind, SYSTEM_SCHEMA, SinkObject,
+    CatalogObject, CatalogSnapshot, DEFAULT_SCHEMA, ObjectKind, SYSTEM_SCHEMA,
 };
-use tidemill_types::{JobId, ObjectId};
+use tidemill_types::{JobId, ObjectId, TableId};
 
+pub use contents::{Contents, FoldError, NextIds, fed, job_of};
 pub use error::CatalogError;
-
-/// The first id of a user's object; those below belong to system relations, as
-/// PostgreSQL keeps its own object ids below the same number.
-const FIRST_USER_ID: u32 = 16_384;
+pub use journal::{Journal, JournalError};
+use order::{may_replace, refuse_dependents, removal_order};
+use record::{CatalogRecord, Change, JobDefinition};
 
 /// What to do when the name of a new object is taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,36 +59,68 @@ pub enum IfTaken {
     Replace,
 }
 
+/// What a DROP removes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Removal<'a> {
+    pub objects: &'a [ObjectId],
+    pub schemas: &'a [String],
+    /// And all that depends on it or is in it.
+    pub cascade: bool,
+}
+
 /// The catalog of the process.
 #[derive(Debug)]
 pub struct Catalog {
+    /// What is visible. Held for the swap alone.
     current: RwLock<Arc<CatalogSnapshot>>,
+    /// Held for a whole change.
+    writer: Mutex<Writer>,
     next_object: AtomicU32,
     next_job: AtomicU32,
+    next_table: AtomicU32,
 }
 
-impl Default for Catalog {
-    fn default() -> Self {
-        Self::new()
-    }
+#[derive(Debug)]
+struct Writer {
+    /// What the log says.
+    written: Contents,
+    pending: BTreeMap<ObjectId, Pending>,
+    /// `None`: the catalog lives as long as the process.
+    journal: Option<Box<dyn Journal>>,
+    /// Why nothing can be written any more.
+    closed: Option<JournalError>,
+}
+
+/// An object whose job is being brought up, as it is visible.
+#[derive(Debug)]
+struct Pending {
+    object: Arc<CatalogObject>,
+    job: Arc<JobDefinition>,
+    /// It was there before, as a sink target that nothing feeds.
+    declared: bool,
 }
 
 impl Catalog {
-    /// Schemas `public` and `tm_catalog`, and the system relations.
+    /// A catalog that is forgotten with the process.
     #[must_use]
-    pub fn new() -> Self {
-        let mut snapshot = CatalogSnapshot {
-            schemas: vec![DEFAULT_SCHEMA.to_owned(), SYSTEM_SCHEMA.to_owned()],
-            ..CatalogSnapshot::default()
-        };
-        for (position, relation) in system::SystemRelation::ALL.iter().enumerate() {
-            let object = relation.object(ObjectId(1 + position as u32));
-            snapshot.objects.insert(object.name.clone(), Arc::new(object));
-        }
+    pub fn in_memory() -> Self {
+        Self::new(Contents::new(), None)
+    }
+
+    /// A catalog that goes on from what its log says.
+    #[must_use]
+    pub fn durable(contents: Contents, journal: Box<dyn Journal>) -> Self {
+        Self::new(contents, Some(journal))
+    }
+
+    fn new(written: Contents, journal: Option<Box<dyn Journal>>) -> Self {
+        let NextIds { object, job, table } = written.next;
         Catalog {
-            current: RwLock::new(Arc::new(snapshot)),
-            next_object: AtomicU32::new(FIRST_USER_ID),
-            next_job: AtomicU32::new(1),
+            current: RwLock::new(Arc::new(written.snapshot.clone())),
+            next_object: AtomicU32::new(object),
+            next_job: AtomicU32::new(job),
+            next_table: AtomicU32::new(table),
+            writer: Mutex::new(Writer { written, pending: BTreeMap::new(), journal, closed: None }),
         }
     }
 
@@ -79,6 +128,12 @@ impl Catalog {
     #[must_use]
     pub fn snapshot(&self) -> Arc<CatalogSnapshot> {
         Arc::clone(&self.current.read())
+    }
+
+    /// The definitions of all jobs that are written down.
+    #[must_use]
+    pub fn jobs(&self) -> BTreeMap<JobId, Arc<JobDefinition>> {
+        self.writer.lock().written.jobs.clone()
     }
 
     /// A number for a new object.
@@ -91,333 +146,266 @@ impl Catalog {
         JobId(self.next_job.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Adds an object. `Ok(false)`: the name was taken and that was to be kept.
+    /// Numbers for `count` state tables, one after another: the first.
+    pub fn new_tables(&self, count: u32) -> TableId {
+        TableId(self.next_table.fetch_add(count, Ordering::Relaxed))
+    }
+
+    /// Adds an object without a job. `Ok(false)`: the name was taken and that was
+    /// to be kept.
     ///
     /// # Errors
     /// The name is taken or reserved, its schema does not exist, or something it
-    /// depends on has been dropped since it was planned.
+    /// depends on has been dropped since it was planned; the log cannot be written.
     pub fn create(&self, object: CatalogObject, if_taken: IfTaken) -> Result<bool, CatalogError> {
-        let mut current = self.current.write();
-        writable_schema(&current, &object.name.schema)?;
-        if let Some(existing) = current.get(&object.name) {
+        let mut writer = self.writer.lock();
+        let visible = self.snapshot();
+        writable_schema(&visible, &object.name.schema)?;
+        let mut changes = Vec::new();
+        if let Some(existing) = visible.get(&object.name) {
             match if_taken {
                 IfTaken::Refuse => return Err(CatalogError::NameTaken(object.name.name)),
                 IfTaken::Keep => return Ok(false),
-                IfTaken::Replace => may_replace(&current, existing, &object)?,
+                IfTaken::Replace => {
+                    may_replace(&visible, existing, &object)?;
+                    changes.push(Change::Drop { ids: vec![existing.id] });
+                }
             }
         }
-        for id in &object.depends_on {
-            if current.by_id(*id).is_none() {
-                return Err(CatalogError::DependencyGone(object.name.to_string()));
-            }
-        }
-        let mut next = CatalogSnapshot::clone(&current);
-        next.objects.insert(object.name.clone(), Arc::new(object));
-        *current = Arc::new(next);
+        writer.check_dependencies(&object.name.to_string(), &object.depends_on)?;
+        changes.push(Change::Create { object: Arc::new(object), job: None });
+        writer.write(changes)?;
+        self.publish(&writer);
         Ok(true)
     }
 
-    /// Gives a declared sink target the job that feeds it, and what that reads.
+    /// Makes an object visible whose job is about to be brought up.
     ///
     /// # Errors
-    /// It is gone or fed already, or something the job reads has been dropped.
-    pub fn feed_sink(
+    /// As [`Self::create`]; nothing is written yet.
+    pub fn begin_create(
         &self,
-        id: ObjectId,
-        job: JobId,
-        sql: String,
-        depends_on: Vec<ObjectId>,
+        object: CatalogObject,
+        job: JobDefinition,
     ) -> Result<(), CatalogError> {
-        let mut current = self.current.write();
-        let object = current.by_id(id).cloned();
-        let gone = || CatalogError::DependencyGone(id.to_string());
-        let object = object.ok_or_else(gone)?;
-        let ObjectKind::Sink(sink) = &object.kind else { return Err(gone()) };
-        if sink.job.is_some() {
-            return Err(CatalogError::AlreadyFed(object.name.name.clone()));
+        let mut writer = self.writer.lock();
+        let visible = self.snapshot();
+        writer.check_open()?;
+        writable_schema(&visible, &object.name.schema)?;
+        if visible.get(&object.name).is_some() {
+            return Err(CatalogError::NameTaken(object.name.name));
         }
-        if depends_on.iter().any(|d| current.by_id(*d).is_none()) {
-            return Err(CatalogError::DependencyGone(object.name.to_string()));
-        }
-        let fed = CatalogObject {
-            sql: format!("{};\n{sql}", object.sql),
-            depends_on,
-            kind: ObjectKind::Sink(SinkObject { job: Some(job), ..sink.clone() }),
-            ..CatalogObject::clone(&object)
-        };
-        let mut next = CatalogSnapshot::clone(&current);
-        next.objects.insert(fed.name.clone(), Arc::new(fed));
-        *current = Arc::new(next);
+        writer.check_dependencies(&object.name.to_string(), &object.depends_on)?;
+        let (object, job) = (Arc::new(object), Arc::new(job));
+        writer.pending.insert(object.id, Pending { object, job, declared: false });
+        self.publish(&writer);
         Ok(())
     }
 
-    /// Takes [`Self::feed_sink`] back.
-    pub fn unfeed_sink(&self, declared: &Arc<CatalogObject>) {
-        let mut current = self.current.write();
-        if current.by_id(declared.id).is_some() {
-            let mut next = CatalogSnapshot::clone(&current);
-            next.objects.insert(declared.name.clone(), Arc::clone(declared));
-            *current = Arc::new(next);
+    /// Gives a declared sink target the job that is about to feed it, and what
+    /// that reads.
+    ///
+    /// # Errors
+    /// It is gone or fed already, or something the job reads has been dropped.
+    pub fn begin_feed(
+        &self,
+        id: ObjectId,
+        depends_on: &[ObjectId],
+        job: JobDefinition,
+    ) -> Result<(), CatalogError> {
+        let mut writer = self.writer.lock();
+        let visible = self.snapshot();
+        writer.check_open()?;
+        let gone = || CatalogError::DependencyGone(id.to_string());
+        let declared = visible.by_id(id).ok_or_else(gone)?;
+        let name = &declared.name;
+        let taken = || CatalogError::AlreadyFed(name.name.clone());
+        let object = fed(declared, depends_on, &job).ok_or_else(taken)?;
+        writer.check_dependencies(&name.to_string(), depends_on)?;
+        let pending = Pending { object: Arc::new(object), job: Arc::new(job), declared: true };
+        writer.pending.insert(id, pending);
+        self.publish(&writer);
+        Ok(())
+    }
+
+    /// Writes down a pending object, whose job runs now.
+    ///
+    /// # Errors
+    /// It was dropped meanwhile; the log cannot be written. The object stays
+    /// pending: see [`Self::abandon`].
+    pub fn confirm(&self, id: ObjectId, job: JobId) -> Result<(), CatalogError> {
+        let mut writer = self.writer.lock();
+        let Some(pending) = writer.pending.get(&id).filter(|p| p.job.job == job) else {
+            return Err(CatalogError::DroppedMeanwhile);
+        };
+        let job = Arc::clone(&pending.job);
+        let depends_on = pending.object.depends_on.clone();
+        let change = match pending.declared {
+            false => Change::Create { object: Arc::clone(&pending.object), job: Some(job) },
+            true => Change::Feed { sink: id, depends_on, job },
+        };
+        writer.write(vec![change])?;
+        writer.pending.remove(&id);
+        self.publish(&writer);
+        Ok(())
+    }
+
+    /// Takes back what is pending because of `job`, if anything is.
+    pub fn abandon(&self, id: ObjectId, job: JobId) {
+        let mut writer = self.writer.lock();
+        if writer.pending.get(&id).is_some_and(|p| p.job.job == job) {
+            writer.pending.remove(&id);
+            self.publish(&writer);
         }
+    }
+
+    /// Writes down that an object's job runs on another number of workers; 0: all.
+    ///
+    /// # Errors
+    /// It was dropped meanwhile; the log cannot be written.
+    pub fn set_parallelism(&self, id: ObjectId, parallelism: u32) -> Result<(), CatalogError> {
+        let mut writer = self.writer.lock();
+        if let Some(pending) = writer.pending.get_mut(&id) {
+            pending.job = Arc::new(pending.job.with_parallelism(parallelism));
+            return Ok(());
+        }
+        if writer.written.snapshot.by_id(id).is_none() {
+            return Err(CatalogError::DependencyGone(id.to_string()));
+        }
+        writer.write(vec![Change::SetParallelism { object: id, parallelism }])
     }
 
     /// Adds a schema. `Ok(false)`: it exists already and `keep`.
     ///
     /// # Errors
-    /// It exists (unless `keep`), or its name is reserved.
+    /// It exists (unless `keep`), or its name is reserved; the log cannot be written.
     pub fn create_schema(&self, name: &str, keep: bool) -> Result<bool, CatalogError> {
-        let mut current = self.current.write();
-        if current.schemas.iter().any(|s| s == name) {
+        let mut writer = self.writer.lock();
+        if writer.written.snapshot.schemas.iter().any(|s| s == name) {
             return if keep { Ok(false) } else { Err(CatalogError::SchemaTaken(name.to_owned())) };
         }
         if name.starts_with("pg_") || name.starts_with("tm_") || name == "information_schema" {
             return Err(CatalogError::ReservedSchema(name.to_owned()));
         }
-        let mut next = CatalogSnapshot::clone(&current);
-        next.schemas.push(name.to_owned());
-        *current = Arc::new(next);
+        writer.write(vec![Change::CreateSchema { name: name.to_owned() }])?;
+        self.publish(&writer);
         Ok(true)
     }
 
-    /// Removes objects, and with `cascade` everything that depends on them.
-    /// Answers what was removed, dependents first.
+    /// Removes objects and schemas, all or none. Answers what was removed,
+    /// dependents first; pending objects may be among them.
     ///
     /// # Errors
-    /// Something depends on them and not `cascade`; a system relation is meant.
-    pub fn drop_objects(
-        &self,
-        ids: &[ObjectId],
-        cascade: bool,
-    ) -> Result<Vec<Arc<CatalogObject>>, CatalogError> {
-        let mut current = self.current.write();
-        let order = removal_order(&current, ids);
+    /// Something depends on them or is in them and not `cascade`; a system relation
+    /// or a schema that always exists is meant; the log cannot be written.
+    pub fn drop(&self, removal: Removal<'_>) -> Result<Vec<Arc<CatalogObject>>, CatalogError> {
+        let mut writer = self.writer.lock();
+        let visible = self.snapshot();
+        let mut roots = removal.objects.to_vec();
+        for schema in removal.schemas {
+            roots.extend(inside_of(&visible, schema, removal.cascade)?);
+        }
+        let order = removal_order(&visible, &roots);
         if let Some(system) = order.iter().find(|o| matches!(o.kind, ObjectKind::System { .. })) {
             return Err(CatalogError::SystemObject(system.name.name.clone()));
         }
-        refuse_dependents(&current, ids, &order, cascade)?;
-        *current = Arc::new(without(&current, &order));
+        refuse_dependents(&visible, &roots, &order, removal.cascade)?;
+        let written = |o: &&Arc<CatalogObject>| writer.written.snapshot.by_id(o.id).is_some();
+        let ids: Vec<ObjectId> = order.iter().filter(written).map(|o| o.id).collect();
+        let mut changes = Vec::new();
+        if !ids.is_empty() {
+            changes.push(Change::Drop { ids });
+        }
+        for schema in removal.schemas {
+            changes.push(Change::DropSchema { name: schema.clone() });
+        }
+        if !changes.is_empty() {
+            writer.write(changes)?;
+        }
+        for object in &order {
+            writer.pending.remove(&object.id);
+        }
+        self.publish(&writer);
         Ok(order)
     }
 
-    /// Removes a schema, and with `cascade` what is in it and what depends on that.
-    ///
-    /// # Errors
-    /// There is no such schema, it is not empty and not `cascade`, or it is one of
-    /// the two that always exist.
-    pub fn drop_schema(
-        &self,
-        name: &str,
-        cascade: bool,
-    ) -> Result<Vec<Arc<CatalogObject>>, CatalogError> {
-        let mut current = self.current.write();
-        if !current.schemas.iter().any(|s| s == name) {
-            return Err(CatalogError::NoSchema(name.to_owned()));
+    /// Shows what is written and what is pending.
+    fn publish(&self, writer: &Writer) {
+        let mut snapshot = writer.written.snapshot.clone();
+        for pending in writer.pending.values() {
+            snapshot.objects.insert(pending.object.name.clone(), Arc::clone(&pending.object));
         }
-        if name == DEFAULT_SCHEMA || name == SYSTEM_SCHEMA {
-            return Err(CatalogError::FixedSchema(name.to_owned()));
-        }
-        let inside: Vec<ObjectId> =
-            current.objects.values().filter(|o| o.name.schema == name).map(|o| o.id).collect();
-        if !inside.is_empty() && !cascade {
-            let names = current.objects.values().filter(|o| o.name.schema == name);
-            let detail = names.map(|o| format!("{} {} is in schema {name}", o.kind.noun(), o.name));
-            return Err(CatalogError::StillNeeded {
-                what: format!("schema {name}"),
-                detail: detail.collect::<Vec<_>>().join("\n"),
-            });
-        }
-        let order = removal_order(&current, &inside);
-        let mut next = without(&current, &order);
-        next.schemas.retain(|s| s != name);
-        *current = Arc::new(next);
-        Ok(order)
-    }
-
-    /// Takes back a creation that failed after it was registered. Whatever came
-    /// to depend on it in between goes too and is answered, dependents first.
-    pub fn discard(&self, id: ObjectId) -> Vec<Arc<CatalogObject>> {
-        let mut current = self.current.write();
-        let order = removal_order(&current, &[id]);
-        *current = Arc::new(without(&current, &order));
-        order
+        *self.current.write() = Arc::new(snapshot);
     }
 }
 
-fn writable_schema(current: &CatalogSnapshot, schema: &str) -> Result<(), CatalogError> {
+impl Writer {
+    /// Appends the changes to the log, as one record, and adds them up.
+    fn write(&mut self, changes: Vec<Change>) -> Result<(), CatalogError> {
+        self.check_open()?;
+        let record = CatalogRecord { changes };
+        let mut next = self.written.clone();
+        next.apply(&record)?;
+        if let Some(journal) = &mut self.journal {
+            let bytes = record.encode()?;
+            if let Err(error) = journal.append(&bytes) {
+                tracing::error!(%error, "a change of the catalog was not written down");
+                self.closed = error.is_final().then(|| error.clone());
+                return Err(error.into());
+            }
+        }
+        self.written = next;
+        Ok(())
+    }
+
+    fn check_open(&self) -> Result<(), CatalogError> {
+        self.closed.clone().map_or(Ok(()), |closed| Err(closed.into()))
+    }
+
+    /// What an object reads must be there, and written down before it.
+    fn check_dependencies(&self, object: &str, ids: &[ObjectId]) -> Result<(), CatalogError> {
+        for id in ids {
+            if let Some(pending) = self.pending.get(id) {
+                return Err(CatalogError::StillCreated(pending.object.name.to_string()));
+            }
+            if self.written.snapshot.by_id(*id).is_none() {
+                return Err(CatalogError::DependencyGone(object.to_owned()));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn writable_schema(visible: &CatalogSnapshot, schema: &str) -> Result<(), CatalogError> {
     if schema == SYSTEM_SCHEMA {
         return Err(CatalogError::ReservedSchema(schema.to_owned()));
     }
-    if !current.schemas.iter().any(|s| s == schema) {
+    if !visible.schemas.iter().any(|s| s == schema) {
         return Err(CatalogError::NoSchema(schema.to_owned()));
     }
     Ok(())
 }
 
-/// `OR REPLACE` may give a plain view another query with the same columns (more
-/// may follow): what has been planned over it stays right.
-fn may_replace(
-    current: &CatalogSnapshot,
-    existing: &CatalogObject,
-    object: &CatalogObject,
-) -> Result<(), CatalogError> {
-    let (ObjectKind::View(old), ObjectKind::View(new)) = (&existing.kind, &object.kind) else {
-        return Err(CatalogError::NotAView(object.name.name.clone()));
-    };
-    let fits = old.schema.fields().len() <= new.schema.fields().len()
-        && old
-            .schema
-            .fields()
-            .iter()
-            .zip(new.schema.fields())
-            .all(|(a, b)| a.name() == b.name() && a.data_type() == b.data_type());
-    if !fits {
-        return Err(CatalogError::ColumnsChanged(object.name.name.clone()));
+/// The objects of a schema that is to be dropped.
+fn inside_of(
+    visible: &CatalogSnapshot,
+    schema: &str,
+    cascade: bool,
+) -> Result<Vec<ObjectId>, CatalogError> {
+    if !visible.schemas.iter().any(|s| s == schema) {
+        return Err(CatalogError::NoSchema(schema.to_owned()));
     }
-    if let Some(dependent) = current.dependents(existing.id).next() {
+    if schema == DEFAULT_SCHEMA || schema == SYSTEM_SCHEMA {
+        return Err(CatalogError::FixedSchema(schema.to_owned()));
+    }
+    let inside = || visible.objects.values().filter(|o| o.name.schema == schema);
+    if inside().next().is_some() && !cascade {
+        let line =
+            |o: &Arc<CatalogObject>| format!("{} {} is in schema {schema}", o.kind.noun(), o.name);
         return Err(CatalogError::StillNeeded {
-            what: format!("view {}", existing.name),
-            detail: format!(
-                "{} {} depends on view {}",
-                dependent.kind.noun(),
-                dependent.name,
-                existing.name
-            ),
+            what: format!("schema {schema}"),
+            detail: inside().map(line).collect::<Vec<_>>().join("\n"),
         });
     }
-    Ok(())
-}
-
-/// The objects and all that depend on them, dependents first.
-fn removal_order(current: &CatalogSnapshot, ids: &[ObjectId]) -> Vec<Arc<CatalogObject>> {
-    fn visit(
-        current: &CatalogSnapshot,
-        id: ObjectId,
-        seen: &mut BTreeSet<ObjectId>,
-        order: &mut Vec<Arc<CatalogObject>>,
-    ) {
-        if !seen.insert(id) {
-            return;
-        }
-        for dependent in current.dependents(id) {
-            visit(current, dependent.id, seen, order);
-        }
-        order.extend(current.by_id(id).cloned());
-    }
-    let (mut seen, mut order) = (BTreeSet::new(), Vec::new());
-    for id in ids {
-        visit(current, *id, &mut seen, &mut order);
-    }
-    order
-}
-
-fn refuse_dependents(
-    current: &CatalogSnapshot,
-    ids: &[ObjectId],
-    order: &[Arc<CatalogObject>],
-    cascade: bool,
-) -> Result<(), CatalogError> {
-    let dependents: Vec<_> = order.iter().filter(|o| !ids.contains(&o.id)).collect();
-    let Some(first) = ids.iter().find_map(|id| current.by_id(*id)) else { return Ok(()) };
-    if cascade || dependents.is_empty() {
-        return Ok(());
-    }
-    let line = |o: &&Arc<CatalogObject>| {
-        format!("{} {} depends on {} {}", o.kind.noun(), o.name, first.kind.noun(), first.name)
-    };
-    Err(CatalogError::StillNeeded {
-        what: format!("{} {}", first.kind.noun(), first.name.name),
-        detail: dependents.iter().rev().map(line).collect::<Vec<_>>().join("\n"),
-    })
-}
-
-fn without(current: &CatalogSnapshot, gone: &[Arc<CatalogObject>]) -> CatalogSnapshot {
-    let mut next = current.clone();
-    for object in gone {
-        next.objects.remove(&object.name);
-    }
-    next
-}
-
-#[cfg(test)]
-mod tests {
-    use arrow::datatypes::{DataType, Field, Schema};
-    use tidemill_planner::catalog::{QualifiedName, ViewObject};
-
-    use super::*;
-
-    fn view(catalog: &Catalog, name: &str, depends_on: &[ObjectId]) -> CatalogObject {
-        let field = Field::new("a", DataType::Int64, true);
-        CatalogObject {
-            id: catalog.new_object_id(),
-            name: QualifiedName::new("public", name),
-            sql: String::new(),
-            depends_on: depends_on.to_vec(),
-            kind: ObjectKind::View(ViewObject {
-                schema: Arc::new(Schema::new(vec![field])),
-                query: "SELECT 1 AS a".to_owned(),
-                search_path: Vec::new(),
-            }),
-        }
-    }
-
-    fn add(catalog: &Catalog, name: &str, depends_on: &[ObjectId]) -> ObjectId {
-        let object = view(catalog, name, depends_on);
-        let id = object.id;
-        assert!(catalog.create(object, IfTaken::Refuse).unwrap());
-        id
-    }
-
-    #[test]
-    fn dependents_protect_and_cascade() {
-        let catalog = Catalog::new();
-        let a = add(&catalog, "a", &[]);
-        let b = add(&catalog, "b", &[a]);
-        let c = add(&catalog, "c", &[a, b]);
-        let before = catalog.snapshot();
-        let refused = catalog.drop_objects(&[a], false).unwrap_err();
-        assert_eq!(refused.diagnostic().state.code(), "2BP01");
-        assert!(catalog.drop_objects(&[a, b], false).is_err());
-        let gone: Vec<_> = catalog.drop_objects(&[a], true).unwrap().iter().map(|o| o.id).collect();
-        assert_eq!(gone, vec![c, b, a]);
-        assert!(catalog.snapshot().by_id(a).is_none());
-        assert!(before.by_id(a).is_some(), "a snapshot never changes");
-    }
-
-    #[test]
-    fn names_are_checked() {
-        let catalog = Catalog::new();
-        let a = add(&catalog, "a", &[]);
-        let again = |taken| catalog.create(view(&catalog, "a", &[]), taken);
-        assert_eq!(again(IfTaken::Refuse).unwrap_err().diagnostic().state.code(), "42P07");
-        assert!(!again(IfTaken::Keep).unwrap());
-        assert_eq!(catalog.snapshot().by_id(a).unwrap().id, a);
-        assert!(again(IfTaken::Replace).unwrap());
-        let stale = view(&catalog, "d", &[a]);
-        assert!(catalog.create(stale, IfTaken::Refuse).is_err(), "a was replaced");
-        let mut elsewhere = view(&catalog, "x", &[]);
-        elsewhere.name.schema = "nowhere".to_owned();
-        assert_eq!(
-            catalog.create(elsewhere, IfTaken::Refuse).unwrap_err().diagnostic().state.code(),
-            "3F000"
-        );
-    }
-
-    #[test]
-    fn schemas_hold_their_objects() {
-        let catalog = Catalog::new();
-        assert!(catalog.create_schema("s", false).unwrap());
-        assert!(!catalog.create_schema("s", true).unwrap());
-        assert!(catalog.create_schema("s", false).is_err());
-        assert!(catalog.create_schema("pg_temp", false).is_err());
-        let mut inside = view(&catalog, "x", &[]);
-        inside.name.schema = "s".to_owned();
-        let id = inside.id;
-        catalog.create(inside, IfTaken::Refuse).unwrap();
-        let outside = add(&catalog, "y", &[id]);
-        assert!(catalog.drop_schema("s", false).is_err());
-        assert_eq!(catalog.drop_schema("s", true).unwrap().len(), 2);
-        assert!(catalog.snapshot().by_id(outside).is_none());
-        assert!(catalog.drop_schema("public", true).is_err());
-        assert!(catalog.drop_objects(&[ObjectId(1)], true).is_err(), "a system relation");
-    }
+    Ok(inside().map(|o| o.id).collect())
 }

@@ -13,14 +13,16 @@ pub enum SystemRelation {
     Splits,
     Settings,
     Objects,
+    Checkpoints,
 }
 
 impl SystemRelation {
-    pub const ALL: [SystemRelation; 4] = [
+    pub const ALL: [SystemRelation; 5] = [
         SystemRelation::Jobs,
         SystemRelation::Splits,
         SystemRelation::Settings,
         SystemRelation::Objects,
+        SystemRelation::Checkpoints,
     ];
 
     /// The name in [`SYSTEM_SCHEMA`].
@@ -31,6 +33,7 @@ impl SystemRelation {
             SystemRelation::Splits => "splits",
             SystemRelation::Settings => "settings",
             SystemRelation::Objects => "objects",
+            SystemRelation::Checkpoints => "checkpoints",
         }
     }
 
@@ -59,6 +62,17 @@ impl SystemRelation {
                 text("name", false),
                 text("kind", false),
                 text("sql", false),
+            ],
+            SystemRelation::Checkpoints => vec![
+                bigint("job", false),
+                // NULL: it was not committed.
+                bigint("checkpoint", true),
+                bigint("epoch", false),
+                text("state", false),
+                instant("started_at"),
+                instant("finished_at"),
+                bigint("bytes", false),
+                text("error", true),
             ],
         };
         Arc::new(Schema::new(fields))
@@ -120,6 +134,8 @@ fn job_fields() -> Vec<Field> {
         event_time("watermark"),
         bigint("state_bytes", false),
         bigint("parallelism", false),
+        // The epoch of the last checkpoint: what a restart goes on from.
+        bigint("durable_epoch", true),
     ]
 }
 

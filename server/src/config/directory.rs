@@ -1,20 +1,14 @@
 //! The data directory: made if missing, held by one server at a time.
-//!
-//! The lock is the operating system's, on a file in the directory; it ends with
-//! the process however that ends, so there is never a stale one.
 
-use std::fs::{File, TryLockError};
-use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
-const LOCK_FILE: &str = "LOCK";
+use tidemill_storage::store::{DataDirLock, StoreError};
 
 /// A data directory that this process holds.
 #[derive(Debug)]
 pub struct DataDirectory {
     path: PathBuf,
-    /// Locked while it is open.
-    _lock: File,
+    _lock: DataDirLock,
 }
 
 /// Why a data directory cannot be had.
@@ -27,6 +21,8 @@ pub enum DirectoryError {
              stop that one, or start this one with another --data-dir"
     )]
     InUse { path: PathBuf, holder: String },
+    #[error("the data directory {path} cannot be used: {source}")]
+    Store { path: PathBuf, source: Box<StoreError> },
 }
 
 impl DataDirectory {
@@ -35,41 +31,20 @@ impl DataDirectory {
         let io = |source| DirectoryError::Io { path: path.to_owned(), source };
         std::fs::create_dir_all(path).map_err(io)?;
         let path = path.canonicalize().map_err(io)?;
-        let mut options = File::options();
-        // What the holder wrote must stay readable for the one that is refused.
-        let options = options.read(true).write(true).create(true).truncate(false);
-        let mut lock = options.open(path.join(LOCK_FILE)).map_err(io)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(DirectoryError::InUse { path, holder: holder(&mut lock) });
+        match DataDirLock::acquire(&path) {
+            Ok(lock) => Ok(DataDirectory { path, _lock: lock }),
+            Err(StoreError::Locked { pid, .. }) => {
+                let holder = pid.map_or_else(String::new, |pid| format!(" (process {pid})"));
+                Err(DirectoryError::InUse { path, holder })
             }
-            Err(TryLockError::Error(source)) => return Err(io(source)),
+            Err(source) => Err(DirectoryError::Store { path, source: Box::new(source) }),
         }
-        note_holder(&mut lock).map_err(io)?;
-        Ok(DataDirectory { path, _lock: lock })
     }
 
     /// The directory's absolute path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
-    }
-}
-
-fn note_holder(lock: &mut File) -> std::io::Result<()> {
-    lock.set_len(0)?;
-    lock.rewind()?;
-    writeln!(lock, "{}", std::process::id())
-}
-
-/// The process that holds the lock, as far as it has said.
-fn holder(lock: &mut File) -> String {
-    let mut text = String::new();
-    let read = lock.take(20).read_to_string(&mut text);
-    match read.ok().and_then(|_| text.trim().parse::<u32>().ok()) {
-        Some(pid) => format!(" (process {pid})"),
-        None => String::new(),
     }
 }
 

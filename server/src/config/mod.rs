@@ -65,9 +65,17 @@ pub struct Config {
     #[arg(long, value_name = "DIR", env = "TIDEMILL_DATA_DIR", default_value = "tidemill-data")]
     pub data_dir: PathBuf,
 
-    /// Where checkpoints go: `file` (in the data directory).
-    #[arg(long, value_name = "URL", env = "TIDEMILL_STORE", default_value = "file", value_parser = parse_store)]
-    pub store: String,
+    /// Where the catalog and checkpoints are kept, `file:///path` [default: in the data directory].
+    #[arg(long, value_name = "URL", env = "TIDEMILL_STORE", value_parser = parse_store)]
+    pub store: Option<String>,
+
+    /// Time between two checkpoints of a view or sink: what is read again after a crash.
+    #[arg(long, value_name = "TIME", env = "TIDEMILL_CHECKPOINT_INTERVAL", default_value = "10s", value_parser = parse_checkpoint_interval)]
+    pub checkpoint_interval: Duration,
+
+    /// Checkpoints that are kept of a view or sink.
+    #[arg(long, value_name = "N", env = "TIDEMILL_CHECKPOINTS_RETAINED", default_value = "3", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub checkpoints_retained: u16,
 
     /// Address for PostgreSQL clients; port 0 takes any free port.
     #[arg(long, value_name = "ADDR", env = "TIDEMILL_PG_ADDR", default_value = "127.0.0.1:7654", value_parser = parse_loopback)]
@@ -166,10 +174,21 @@ fn default_threads(cores: usize) -> usize {
 }
 
 fn parse_store(text: &str) -> Result<String, String> {
-    if text == "file" {
-        return Ok(text.to_owned());
+    match text.strip_prefix("file://") {
+        Some(path) if path.starts_with('/') => Ok(text.to_owned()),
+        Some(_) => Err("expected an absolute path: file:///path".to_owned()),
+        None => Err("only directories are supported: file:///path [0A000]".to_owned()),
     }
-    Err("only `file` is supported: the data directory [0A000]".to_owned())
+}
+
+fn parse_checkpoint_interval(text: &str) -> Result<Duration, String> {
+    let interval = parse_duration(text)?;
+    let allowed = Duration::from_millis(100)..=Duration::from_secs(86_400);
+    if allowed.contains(&interval) {
+        Ok(interval)
+    } else {
+        Err("must be from 100ms to 24h".to_owned())
+    }
 }
 
 fn parse_loopback(text: &str) -> Result<SocketAddr, String> {
@@ -266,7 +285,20 @@ mod tests {
         }
         assert!(start(&["--pg-addr", "[::1]:7654"]).is_ok());
         assert!(start(&["--pg-addr", "localhost:0"]).is_ok());
+    }
+
+    #[test]
+    fn durability_is_configured() {
+        let config = start(&[]).unwrap();
+        assert_eq!((config.store, config.checkpoints_retained), (None, 3));
+        assert_eq!(config.checkpoint_interval, Duration::from_secs(10));
+        let config = start(&["--store", "file:///tmp/x", "--checkpoint-interval", "1s"]).unwrap();
+        assert_eq!(config.store.as_deref(), Some("file:///tmp/x"));
+        assert_eq!(config.checkpoint_interval, Duration::from_secs(1));
         assert!(start(&["--store", "s3://bucket"]).unwrap_err().contains("0A000"));
+        assert!(start(&["--store", "file://x"]).unwrap_err().contains("absolute"));
+        assert!(start(&["--checkpoint-interval", "1ms"]).is_err());
+        assert!(start(&["--checkpoints-retained", "0"]).is_err());
     }
 
     #[test]

@@ -8,9 +8,11 @@
 use std::time::{Duration, Instant};
 
 use prometheus::{
-    GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    CounterVec, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
+
+use crate::durable::ledger::CheckpointTotals;
 
 /// How a statement ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -126,6 +128,8 @@ impl Drop for OpenConnection {
 /// What the engine tells about itself at one moment. Counts are since its start.
 #[derive(Clone, Debug, Default)]
 pub struct EngineMetrics {
+    /// By the server's clock, in microseconds since the Unix epoch.
+    pub now: i64,
     pub jobs: Vec<JobMetrics>,
     pub edges: Vec<EdgeMetrics>,
     /// Indexed by worker.
@@ -144,6 +148,7 @@ pub struct JobMetrics {
     pub rows_rejected: u64,
     /// Bytes that its operators keep.
     pub state_bytes: u64,
+    pub checkpoints: CheckpointTotals,
     /// The epoch that readers see.
     pub epoch: u64,
     /// Since that epoch became visible.
@@ -221,7 +226,10 @@ fn engine_registry(engine: &EngineMetrics) -> Result<Registry, prometheus::Error
     registry.register(Box::new(age.clone()))?;
     registry.register(Box::new(state.clone()))?;
 
+    let checkpoints = CheckpointFamilies::register(&registry)?;
+
     for job in &engine.jobs {
+        checkpoints.add(&job.job, &job.checkpoints, engine.now);
         let label = [job.job.as_str()];
         rows_in.with_label_values(&label).inc_by(job.rows_in);
         rows_out.with_label_values(&label).inc_by(job.rows_out);
@@ -244,6 +252,54 @@ fn engine_registry(engine: &EngineMetrics) -> Result<Registry, prometheus::Error
     Ok(registry)
 }
 
+/// What is told of jobs' checkpoints.
+struct CheckpointFamilies {
+    ended: IntCounterVec,
+    seconds: CounterVec,
+    bytes: IntCounterVec,
+    age: GaugeVec,
+}
+
+impl CheckpointFamilies {
+    fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let job = ["job"];
+        let families = CheckpointFamilies {
+            ended: IntCounterVec::new(
+                Opts::new("tidemill_checkpoints_total", "Checkpoints that ended, by how they did."),
+                &["job", "outcome"],
+            )?,
+            seconds: CounterVec::new(
+                Opts::new("tidemill_checkpoint_seconds_total", "Time taken to store checkpoints."),
+                &job,
+            )?,
+            bytes: IntCounterVec::new(
+                Opts::new("tidemill_checkpoint_bytes_total", "Bytes stored with checkpoints."),
+                &job,
+            )?,
+            age: GaugeVec::new(
+                Opts::new("tidemill_checkpoint_age_seconds", "Since the last checkpoint."),
+                &job,
+            )?,
+        };
+        registry.register(Box::new(families.ended.clone()))?;
+        registry.register(Box::new(families.seconds.clone()))?;
+        registry.register(Box::new(families.bytes.clone()))?;
+        registry.register(Box::new(families.age.clone()))?;
+        Ok(families)
+    }
+
+    fn add(&self, job: &str, totals: &CheckpointTotals, now: i64) {
+        const MICROS: f64 = 1e6;
+        self.ended.with_label_values(&[job, "committed"]).inc_by(totals.committed);
+        self.ended.with_label_values(&[job, "failed"]).inc_by(totals.failed);
+        self.seconds.with_label_values(&[job]).inc_by(totals.micros as f64 / MICROS);
+        self.bytes.with_label_values(&[job]).inc_by(totals.bytes);
+        if let Some(at) = totals.last_at {
+            self.age.with_label_values(&[job]).set(now.saturating_sub(at) as f64 / MICROS);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -253,11 +309,20 @@ mod tests {
         let server = ServerMetrics::new().unwrap();
         let open = server.connection_opened();
         server.statement(Outcome::Completed, Duration::from_millis(2));
+        let checkpoints = CheckpointTotals {
+            committed: 4,
+            failed: 1,
+            bytes: 9,
+            micros: 1_500_000,
+            last_at: Some(2),
+        };
         let engine = EngineMetrics {
+            now: 3_000_002,
             jobs: vec![JobMetrics {
                 job: "v".into(),
                 rows_in: 7,
                 rows_late: 2,
+                checkpoints,
                 ..Default::default()
             }],
             edges: vec![EdgeMetrics { job: "v".into(), edge: "1->2".into(), batches: 1, rows: 7 }],
@@ -272,6 +337,11 @@ mod tests {
             "tidemill_job_rows_late_total{job=\"v\"} 2",
             "tidemill_edge_rows_total{edge=\"1->2\",job=\"v\"} 7",
             "tidemill_worker_parks_total{worker=\"0\"} 3",
+            "tidemill_checkpoints_total{job=\"v\",outcome=\"committed\"} 4",
+            "tidemill_checkpoints_total{job=\"v\",outcome=\"failed\"} 1",
+            "tidemill_checkpoint_seconds_total{job=\"v\"} 1.5",
+            "tidemill_checkpoint_bytes_total{job=\"v\"} 9",
+            "tidemill_checkpoint_age_seconds{job=\"v\"} 3",
         ] {
             assert!(text.lines().any(|l| l == line), "no line {line} in\n{text}");
         }

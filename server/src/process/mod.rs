@@ -1,8 +1,9 @@
 //! The server as a process: start-up and shutdown, in order.
 //!
 //! ```text
-//!  start:    data directory ─► engine and sessions ─► sockets ─► ready
-//!  shutdown: no new connections ─► sessions end (57P01) ─► engine ─► directory
+//!  start:    data directory ─► store, catalog, states ─► engine, jobs ─► sockets ─► ready
+//!  shutdown: no new connections ─► sessions end (57P01) ─► last checkpoints ─► engine
+//!            ─► directory
 //! ```
 //!
 //! Sockets are served by the `io` pool, which belongs to the [`Server`]; queries
@@ -13,6 +14,7 @@
 
 mod backend;
 pub mod logging;
+mod recover;
 
 #[cfg(test)]
 mod tests;
@@ -22,7 +24,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, DataDirectory, DirectoryError, cores};
@@ -37,6 +39,9 @@ pub use backend::start;
 pub struct Backend {
     pub sessions: Arc<dyn SessionFactory>,
     pub metrics: Arc<dyn MetricsSource>,
+    /// Makes durable what can be, with patience; called before `stop` where the
+    /// server is shut down and not just dropped.
+    pub settle: Box<dyn FnOnce() + Send>,
     /// Stops jobs and queries and waits for their threads; called once, after
     /// the last session has ended.
     pub stop: Box<dyn FnOnce() + Send>,
@@ -72,6 +77,7 @@ pub struct Server {
     served: mpsc::Receiver<()>,
     /// `None` only while being dropped.
     io: Option<Runtime>,
+    settle: Option<Box<dyn FnOnce() + Send>>,
     stop: Option<Box<dyn FnOnce() + Send>>,
     _directory: DataDirectory,
 }
@@ -89,7 +95,7 @@ impl std::fmt::Debug for Server {
 /// clients can connect. Fails without leaving anything behind.
 pub fn start_with<E>(
     config: &Config,
-    open: impl FnOnce(&Config, &DataDirectory) -> Result<Backend, E>,
+    open: impl FnOnce(&Config, &DataDirectory, &Handle) -> Result<Backend, E>,
 ) -> Result<Server, StartError>
 where
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -102,7 +108,8 @@ where
     let (pg_addr, http_addr) = (pg.local_addr()?, http.local_addr()?);
     let server_metrics = Arc::new(ServerMetrics::new()?);
     let io = io_runtime()?;
-    let backend = open(config, &directory).map_err(|e| StartError::Backend(e.into()))?;
+    let backend =
+        open(config, &directory, io.handle()).map_err(|e| StartError::Backend(e.into()))?;
 
     let shutdown = CancellationToken::new();
     let options = WireOptions {
@@ -133,6 +140,7 @@ where
         shutdown,
         served,
         io: Some(io),
+        settle: Some(backend.settle),
         stop: Some(backend.stop),
         _directory: directory,
     })
@@ -166,7 +174,7 @@ impl Server {
         })
     }
 
-    /// Ends all sessions, stops the engine and waits for both.
+    /// Ends all sessions, takes last checkpoints, stops the engine and waits for all.
     pub fn shutdown(mut self) {
         self.shutdown.cancel();
         // The listeners keep their own deadline for connections; a scrape that
@@ -175,17 +183,21 @@ impl Server {
         if self.served.recv_timeout(patience) == Err(mpsc::RecvTimeoutError::Timeout) {
             tracing::warn!("a listener did not end in time");
         }
+        if let Some(settle) = self.settle.take() {
+            settle();
+        }
         self.end();
     }
 
     fn end(&mut self) {
         self.shutdown.cancel();
+        // The engine's storage thread needs the io pool to the end.
+        if let Some(stop) = self.stop.take() {
+            stop();
+        }
         if let Some(io) = self.io.take() {
             // Does not wait, so that it is allowed in asynchronous code too.
             io.shutdown_background();
-        }
-        if let Some(stop) = self.stop.take() {
-            stop();
         }
     }
 }

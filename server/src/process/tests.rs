@@ -5,6 +5,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tokio::runtime::Handle;
+
 use super::{Backend, Server, StartError, start_with};
 use crate::config::{Config, DataDirectory};
 use crate::pgwire::tests::client::Client;
@@ -15,9 +17,10 @@ fn start(config: &Config, stopped: &Arc<AtomicBool>) -> Result<Server, StartErro
     let backend = Backend {
         sessions: Arc::new(Factory::default()),
         metrics: Arc::new(()),
+        settle: Box::new(|| {}),
         stop: Box::new(move || stopped.store(true, Ordering::SeqCst)),
     };
-    start_with(config, |_: &Config, _: &DataDirectory| Ok::<_, std::io::Error>(backend))
+    start_with(config, |_: &Config, _: &DataDirectory, _: &Handle| Ok::<_, std::io::Error>(backend))
 }
 
 fn get(address: SocketAddr, path: &str) -> String {

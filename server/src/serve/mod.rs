@@ -35,11 +35,12 @@ use tidemill_planner::catalog::{
     CatalogObject, CatalogSnapshot, MaterializedViewObject, ObjectKind,
 };
 use tidemill_planner::rules::expand_windows;
-use tidemill_runtime::Engine;
+use tidemill_runtime::{Engine, JobState};
 use tidemill_storage::ViewStore;
 use tidemill_types::{Diagnostic, Epoch, JobId, SqlState};
 
 use crate::catalog::system::SystemRelation;
+use crate::durable::ledger::Ledger;
 use crate::session::settings::Settings;
 use error::query_error;
 pub use runtime::{QueryLimits, QueryRuntime, Rows};
@@ -119,6 +120,7 @@ pub struct Scans<'a> {
     pub connectors: &'a Connectors,
     pub catalog: &'a CatalogSnapshot,
     pub settings: &'a Settings,
+    pub ledger: &'a Ledger,
     /// The pinned epoch; `None` where [`ReadSet::needs_epoch`] says no.
     pub epoch: Option<Epoch>,
 }
@@ -169,7 +171,7 @@ impl Scans<'_> {
                 format!("relation \"{}\" does not exist", object.name.name),
             )
         };
-        let stored = self.views.get(object.id).ok_or_else(gone)?;
+        let Some(stored) = self.views.get(object.id) else { return Err(self.absent(view, gone())) };
         let epoch =
             self.epoch.ok_or_else(|| Diagnostic::internal("a view is read without a pin"))?;
         // A job that has ended, one way or the other, ends no more epochs: from
@@ -180,12 +182,31 @@ impl Scans<'_> {
         Ok(Arc::new(ViewTable::new(snapshot, view.schema())))
     }
 
+    /// Why a view has no contents.
+    fn absent(&self, view: &MaterializedViewObject, gone: Diagnostic) -> Diagnostic {
+        let status = self.engine.status(view.job).ok();
+        match status.map(|s| s.borrow().state.clone()) {
+            Some(JobState::Failed(cause)) => Diagnostic::new(
+                SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+                "the view has no contents, as its job could not be started",
+            )
+            .with_detail(cause.message)
+            .with_hint("tm_catalog.jobs shows what has failed. What is kept of it is not lost."),
+            _ => gone,
+        }
+    }
+
     fn system(&self, object: &CatalogObject) -> Result<Arc<dyn TableProvider>, Diagnostic> {
         let relation = SystemRelation::of(&object.name.name)
             .ok_or_else(|| Diagnostic::internal(format!("{} has no rows", object.name)))?;
         let epoch = self.epoch.unwrap_or_else(|| self.engine.current_epoch());
         let jobs = self.engine.jobs_at(epoch);
-        let facts = SystemFacts { catalog: self.catalog, jobs: &jobs, settings: self.settings };
+        let facts = SystemFacts {
+            catalog: self.catalog,
+            jobs: &jobs,
+            settings: self.settings,
+            ledger: self.ledger,
+        };
         let rows = system::rows(relation, facts).map_err(|e| error::arrow_error(&e))?;
         let table =
             MemTable::try_new(rows.schema(), vec![vec![rows]]).map_err(|e| query_error(&e))?;

@@ -11,6 +11,7 @@ use tidemill_runtime::{JobSnapshot, JobState};
 use tidemill_types::{EventTime, WATERMARK_END, WATERMARK_NONE};
 
 use crate::catalog::system::SystemRelation;
+use crate::durable::ledger::{CheckpointFacts, Ledger};
 use crate::session::settings::{SETTINGS, Settings};
 
 /// What the rows are made of.
@@ -20,6 +21,7 @@ pub struct SystemFacts<'a> {
     /// As of the statement's epoch.
     pub jobs: &'a [JobSnapshot],
     pub settings: &'a Settings,
+    pub ledger: &'a Ledger,
 }
 
 /// All rows of a relation.
@@ -32,6 +34,7 @@ pub fn rows(relation: SystemRelation, facts: SystemFacts<'_>) -> Result<RecordBa
         SystemRelation::Splits => splits(facts.jobs),
         SystemRelation::Settings => settings(facts.settings),
         SystemRelation::Objects => objects(facts.catalog),
+        SystemRelation::Checkpoints => checkpoints(&facts.ledger.recent()),
     };
     RecordBatch::try_new(relation.schema(), columns)
 }
@@ -62,6 +65,7 @@ fn jobs(jobs: &[JobSnapshot]) -> Vec<ArrayRef> {
         event_times(jobs.iter().map(|j| j.summary.watermark())),
         bigints(jobs.iter().map(|j| j.summary.state_bytes() as u64)),
         bigints(jobs.iter().map(|j| u64::from(j.parallelism))),
+        optional_bigints(jobs.iter().map(|j| j.durable.map(|epoch| epoch.0))),
     ]
 }
 
@@ -101,6 +105,25 @@ fn objects(catalog: &CatalogSnapshot) -> Vec<ArrayRef> {
         texts(all().map(|o| Some(o.kind.noun().to_owned()))),
         texts(all().map(|o| Some(o.sql.clone()))),
     ]
+}
+
+fn checkpoints(all: &[CheckpointFacts]) -> Vec<ArrayRef> {
+    let state = |c: &CheckpointFacts| if c.error.is_none() { "committed" } else { "failed" };
+    vec![
+        bigints(all.iter().map(|c| u64::from(c.job.0))),
+        optional_bigints(all.iter().map(|c| c.checkpoint)),
+        bigints(all.iter().map(|c| c.epoch.0)),
+        texts(all.iter().map(|c| Some(state(c).to_owned()))),
+        instants(all.iter().map(|c| Some(c.started_at))),
+        instants(all.iter().map(|c| Some(c.finished_at))),
+        bigints(all.iter().map(|c| c.bytes)),
+        texts(all.iter().map(|c| c.error.clone())),
+    ]
+}
+
+fn optional_bigints(values: impl Iterator<Item = Option<u64>>) -> ArrayRef {
+    let value = |v: u64| i64::try_from(v).unwrap_or(i64::MAX);
+    Arc::new(Int64Array::from_iter(values.map(|v| v.map(value))))
 }
 
 fn bigints(values: impl Iterator<Item = u64>) -> ArrayRef {

@@ -10,11 +10,11 @@ use tidemill_planner::ddl::{
     AnalyzedTable, analyze_create_source, analyze_create_table, resolve_new_name,
 };
 use tidemill_planner::parse::{CreateSource, CreateView, fold};
-use tidemill_types::{Diagnostic, ObjectId, SqlState, hidden};
+use tidemill_types::{Diagnostic, SqlState, hidden};
 
 use super::SqlSession;
 use super::api::{Execution, StatementText};
-use crate::catalog::IfTaken;
+use crate::catalog::{Catalog, CatalogError, IfTaken};
 
 type Result<T> = std::result::Result<T, Diagnostic>;
 
@@ -23,7 +23,7 @@ fn command(tag: &str) -> Result<Execution> {
 }
 
 impl SqlSession {
-    pub(super) fn create_source(
+    pub(super) async fn create_source(
         &mut self,
         statement: &CreateSource,
         text: &StatementText,
@@ -36,7 +36,7 @@ impl SqlSession {
             .map_err(|e| e.diagnostic(&text.source))?;
         match analyzed {
             Some(source) => {
-                self.register(source.name, ObjectKind::Source(source.source), text)?;
+                self.register(source.name, ObjectKind::Source(source.source), text).await?;
             }
             None => self.skipped(&statement.name.to_string()),
         }
@@ -44,7 +44,7 @@ impl SqlSession {
     }
 
     /// Flink's declaration of either end.
-    pub(super) fn create_table(
+    pub(super) async fn create_table(
         &mut self,
         statement: &CreateSource,
         text: &StatementText,
@@ -57,7 +57,7 @@ impl SqlSession {
             .map_err(|e| e.diagnostic(&text.source))?;
         match analyzed {
             Some(AnalyzedTable::Source(source)) => {
-                self.register(source.name, ObjectKind::Source(source.source), text)?;
+                self.register(source.name, ObjectKind::Source(source.source), text).await?;
             }
             Some(AnalyzedTable::Sink(sink)) => {
                 let kind = ObjectKind::Sink(SinkObject {
@@ -66,14 +66,14 @@ impl SqlSession {
                     options: sink.options,
                     schema: sink.schema,
                 });
-                self.register(sink.name, kind, text)?;
+                self.register(sink.name, kind, text).await?;
             }
             None => self.skipped(&statement.name.to_string()),
         }
         command(TAG)
     }
 
-    pub(super) fn create_view(
+    pub(super) async fn create_view(
         &mut self,
         statement: &CreateView,
         text: &StatementText,
@@ -112,16 +112,21 @@ impl SqlSession {
             }),
         };
         let if_taken = if statement.or_replace { IfTaken::Replace } else { IfTaken::Refuse };
-        self.shared.catalog.create(object, if_taken)?;
+        self.change(move |catalog| catalog.create(object, if_taken)).await?;
         self.transaction.forget_implicit_pin();
         command(TAG)
     }
 
-    pub(super) fn create_schema(&mut self, name: &Ident, if_not_exists: bool) -> Result<Execution> {
+    pub(super) async fn create_schema(
+        &mut self,
+        name: &Ident,
+        if_not_exists: bool,
+    ) -> Result<Execution> {
         const TAG: &str = "CREATE SCHEMA";
         self.outside_transaction(TAG)?;
         let name = fold(name);
-        if !self.shared.catalog.create_schema(&name, if_not_exists)? {
+        let created = name.clone();
+        if !self.change(move |catalog| catalog.create_schema(&created, if_not_exists)).await? {
             self.notice(Diagnostic::new(
                 SqlState::DUPLICATE_SCHEMA,
                 format!("schema \"{name}\" already exists, skipping"),
@@ -130,17 +135,27 @@ impl SqlSession {
         command(TAG)
     }
 
-    fn register(
+    async fn register(
         &mut self,
         name: QualifiedName,
         kind: ObjectKind,
         text: &StatementText,
-    ) -> Result<ObjectId> {
+    ) -> Result<()> {
         let id = self.shared.catalog.new_object_id();
         let object =
             CatalogObject { id, name, sql: text.text().to_owned(), depends_on: Vec::new(), kind };
-        self.shared.catalog.create(object, IfTaken::Refuse)?;
-        Ok(id)
+        self.change(move |catalog| catalog.create(object, IfTaken::Refuse)).await?;
+        Ok(())
+    }
+
+    /// Changes the catalog off the sockets' threads, as that waits for its log. The
+    /// change is carried to its end even if the client does not wait for it.
+    pub(super) async fn change<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&Catalog) -> std::result::Result<T, CatalogError> + Send + 'static,
+    ) -> Result<T> {
+        let shared = Arc::clone(&self.shared);
+        Ok(self.shared.queries.block(move || change(&shared.catalog)).await??)
     }
 }
 

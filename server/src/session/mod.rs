@@ -4,6 +4,7 @@
 //! split -> prepare (parse, bind) -> execute --+-- query.rs        SELECT
 //!                                             +-- create.rs       sources, views, schemas
 //!                                             +-- job.rs          materialized views, sinks
+//!                                             +-- alter.rs        ALTER
 //!                                             +-- remove.rs       DROP
 //!                                             +-- cursor.rs      DECLARE, FETCH, MOVE, CLOSE
 //!                                             +-- show.rs         SHOW, DESCRIBE
@@ -15,13 +16,14 @@
 //! time; sessions share the catalog, the engine and the query pool through
 //! [`Shared`].
 
+mod alter;
 pub mod api;
 mod control;
 mod create;
 mod cursor;
 mod explain;
 mod functions;
-mod job;
+pub mod job;
 mod names;
 mod prepared;
 mod query;
@@ -50,6 +52,7 @@ use tidemill_storage::ViewStore;
 use tidemill_types::Diagnostic;
 
 use crate::catalog::Catalog;
+use crate::durable::ledger::Ledger;
 use crate::serve::QueryRuntime;
 use crate::serve::sleep::pg_sleep;
 use api::{
@@ -65,6 +68,8 @@ use transaction::{Transaction, failed_transaction};
 #[derive(Debug)]
 pub struct Shared {
     pub catalog: Catalog,
+    /// What is known of jobs' checkpoints.
+    pub ledger: Ledger,
     pub engine: Engine,
     pub views: Arc<ViewStore>,
     pub connectors: Connectors,
@@ -74,9 +79,11 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// An empty catalog over a running engine.
+    /// A catalog over a running engine.
     #[must_use]
     pub fn new(
+        catalog: Catalog,
+        ledger: Ledger,
         engine: Engine,
         views: Arc<ViewStore>,
         connectors: Connectors,
@@ -85,7 +92,7 @@ impl Shared {
         let config = session_config("UTC").with_target_partitions(queries.limits().threads);
         let mut state = session_state(config, queries.environment());
         state.register_udf(pg_sleep()).expect("a session state accepts scalar functions");
-        Shared { catalog: Catalog::new(), engine, views, connectors, queries, state }
+        Shared { catalog, ledger, engine, views, connectors, queries, state }
     }
 
     /// Functions and settings without a session: for jobs.
@@ -211,20 +218,21 @@ impl SqlSession {
             }
             Statement::Fetch(fetch) => self.fetch(fetch, text).await,
             Statement::CloseCursor { name } => self.close_cursor(name.as_ref(), text),
-            Statement::CreateSource(s) => self.create_source(s, text),
-            Statement::CreateTableWithConnector(s) => self.create_table(s, text),
-            Statement::CreateView(s) => self.create_view(s, text),
+            Statement::CreateSource(s) => self.create_source(s, text).await,
+            Statement::CreateTableWithConnector(s) => self.create_table(s, text).await,
+            Statement::CreateView(s) => self.create_view(s, text).await,
             Statement::CreateMaterializedView(s) => self.create_materialized_view(s, text).await,
             Statement::CreateSink(s) => self.create_sink(s, text).await,
             Statement::InsertInto { target, columns, query } => {
                 self.insert_into(target, columns, query, text).await
             }
             Statement::CreateSchema { name, if_not_exists } => {
-                self.create_schema(name, *if_not_exists)
+                self.create_schema(name, *if_not_exists).await
             }
             Statement::DropSchema { names, if_exists, behavior } => {
                 self.drop_schemas(names, *if_exists, *behavior, text).await
             }
+            Statement::AlterParallelism(alter) => self.alter_parallelism(alter, text).await,
             Statement::Drop(drop) => self.drop_relations(drop, text).await,
             Statement::Show(show) => self.show(show, text),
             Statement::Describe { name } => self.describe(name, text),

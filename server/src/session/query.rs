@@ -132,6 +132,7 @@ impl SqlSession {
             connectors: &self.shared.connectors,
             catalog: &catalog,
             settings: &self.settings,
+            ledger: &self.shared.ledger,
             epoch: pin.as_ref().map(|p| p.epoch()),
         };
         Ok(Readable { plan: scans.executable(plan)?, pin })

@@ -3,26 +3,22 @@
 use std::sync::Arc;
 
 use sqlparser::ast::Ident;
-use tidemill_planner::catalog::{CatalogObject, ObjectKind};
+use tidemill_planner::catalog::CatalogObject;
 use tidemill_planner::ddl::{DropPlan, analyze_drop, analyze_drop_schema};
 use tidemill_planner::parse::{Drop, DropBehavior};
 use tidemill_types::{Diagnostic, SqlState};
 
 use super::api::{Execution, StatementText};
 use super::{Shared, SqlSession};
+use crate::catalog::{CatalogError, Removal, job_of};
 
 type Result<T> = std::result::Result<T, Diagnostic>;
 
 /// Stops the jobs of objects that have left the catalog and frees their contents.
 /// Blocks until the workers have let go.
-pub(super) fn release(shared: &Shared, gone: &[Arc<CatalogObject>]) {
+fn release(shared: &Shared, gone: &[Arc<CatalogObject>]) {
     for object in gone {
-        let job = match &object.kind {
-            ObjectKind::MaterializedView(view) => Some(view.job),
-            ObjectKind::Sink(sink) => sink.job,
-            _ => None,
-        };
-        if let Some(Err(error)) = job.map(|job| shared.engine.drop_job(job)) {
+        if let Some(Err(error)) = job_of(object).map(|job| shared.engine.drop_job(job)) {
             tracing::warn!(object = %object.name, %error, "dropping a job");
         }
         shared.views.drop_view(object.id);
@@ -64,15 +60,21 @@ impl SqlSession {
     /// what came to depend on the objects in between is found there.
     async fn apply(&mut self, plan: DropPlan, behavior: DropBehavior) -> Result<()> {
         let cascade = behavior == DropBehavior::Cascade;
-        let mut gone = self.shared.catalog.drop_objects(&plan.objects, cascade)?;
-        for schema in &plan.schemas {
-            gone.extend(self.shared.catalog.drop_schema(schema, cascade)?);
-        }
+        let (objects, schemas) = (plan.objects, plan.schemas);
+        let shared = Arc::clone(&self.shared);
+        // Jobs are stopped only when it is written down that they are gone. A server
+        // that stops in between frees what they leave when it starts again.
+        let remove = move || {
+            let removal = Removal { objects: &objects, schemas: &schemas, cascade };
+            let gone = shared.catalog.drop(removal)?;
+            release(&shared, &gone);
+            Ok::<_, CatalogError>(())
+        };
+        self.shared.queries.block(remove).await??;
         self.transaction.forget_implicit_pin();
         for notice in plan.notices {
             self.notice(Diagnostic::new(SqlState::SUCCESS, notice));
         }
-        let shared = Arc::clone(&self.shared);
-        self.shared.queries.block(move || release(&shared, &gone)).await
+        Ok(())
     }
 }

@@ -240,6 +240,10 @@ pub fn unknown(name: &str) -> Diagnostic {
     .with_hint("SHOW ALL lists the settings.")
 }
 
+/// What a job keeps of the session that created it.
+pub const CAPTURED: &[&str] =
+    &["TimeZone", "allowed_lateness", "late_rows", "parallelism", "search_path"];
+
 type Values = BTreeMap<&'static str, String>;
 
 /// One session's settings. Only values that differ from the default are stored.
@@ -263,6 +267,25 @@ impl Settings {
         settings.session = settings.startup.clone();
         settings.effective = settings.startup.clone();
         settings
+    }
+
+    /// The values of [`CAPTURED`] settings, defaults included: those may change
+    /// between versions, a job's may not.
+    #[must_use]
+    pub fn captured(&self) -> BTreeMap<String, String> {
+        CAPTURED.iter().map(|n| ((*n).to_owned(), self.get(n).to_owned())).collect()
+    }
+
+    /// The settings that a job was created with.
+    ///
+    /// # Errors
+    /// As [`Self::set`], for a value that another version has stored.
+    pub fn of_job(captured: &BTreeMap<String, String>) -> Result<Settings, Diagnostic> {
+        let mut settings = Settings::default();
+        for (name, value) in captured {
+            settings.set(name, std::slice::from_ref(value), false)?;
+        }
+        Ok(settings)
     }
 
     /// A setting of the startup message. A time zone other than UTC, which drivers
@@ -487,7 +510,7 @@ fn validate(fact: &SettingFact, values: &[String]) -> Result<String, Diagnostic>
             .ok_or_else(|| {
                 invalid(fact, text).with_hint(format!("Available values: {}.", words.join(", ")))
             }),
-        SettingKind::SearchPath => Ok(split_path(text).join(", ")),
+        SettingKind::SearchPath => Ok(join_path(&split_path(text))),
         SettingKind::Zone if is_utc(text) => Ok("UTC".to_owned()),
         SettingKind::Zone => {
             Err(Diagnostic::unsupported(format!("time zone \"{text}\" is not supported"))
@@ -564,12 +587,15 @@ fn is_utc(text: &str) -> bool {
     NAMES.iter().any(|n| n.eq_ignore_ascii_case(text))
 }
 
-/// The names of a search path; double quotes keep case and commas.
+/// The names of a search path; double quotes keep case and commas, two of them are
+/// one that is meant.
 fn split_path(text: &str) -> Vec<String> {
     let (mut names, mut name, mut quoted, mut was_quoted) =
         (Vec::new(), String::new(), false, false);
-    for c in text.chars() {
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
         match c {
+            '"' if quoted && rest.next_if_eq(&'"').is_some() => name.push('"'),
             '"' => (quoted, was_quoted) = (!quoted, true),
             ',' if !quoted => {
                 names.push(std::mem::take(&mut name));
@@ -583,6 +609,16 @@ fn split_path(text: &str) -> Vec<String> {
     names.push(name);
     names.retain(|n| !n.is_empty());
     names
+}
+
+/// What [`split_path`] reads back: with quotes where a name needs them.
+fn join_path(names: &[String]) -> String {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    let shown = names.iter().map(|name| match name.chars().all(plain) {
+        true => name.clone(),
+        false => format!("\"{}\"", name.replace('"', "\"\"")),
+    });
+    shown.collect::<Vec<_>>().join(", ")
 }
 
 /// `5s`, `1 min`, `250`: milliseconds.
@@ -658,7 +694,21 @@ mod tests {
         }
         set(&mut s, "timezone", "Etc/UTC").unwrap();
         set(&mut s, "search_path", "\"My, Schema\", Public").unwrap();
+        assert_eq!(s.get("search_path"), "\"My, Schema\", public");
         assert_eq!(split_path("a, \"B c\""), ["a", "B c"]);
+        assert_eq!(split_path(&join_path(&["a\"b".to_owned()])), ["a\"b"]);
+    }
+
+    #[test]
+    fn a_jobs_settings_come_back_as_they_were() {
+        let mut s = Settings::new("u");
+        set(&mut s, "search_path", "\"My, Schema\", Public").unwrap();
+        set(&mut s, "allowed_lateness", "90s").unwrap();
+        set(&mut s, "parallelism", "3").unwrap();
+        let restored = Settings::of_job(&s.captured()).unwrap();
+        assert_eq!(restored.captured(), s.captured());
+        assert_eq!(restored.search_path(), ["My, Schema", "public"]);
+        assert_eq!((restored.allowed_lateness(), restored.parallelism()), (90_000_000, Some(3)));
     }
 
     #[test]

@@ -11,12 +11,16 @@ use datafusion::scalar::ScalarValue;
 use futures::StreamExt;
 use tidemill_connectors::{ConnectorConfig, Connectors};
 use tidemill_runtime::clock::SystemClock;
-use tidemill_runtime::{Engine, EngineConfig};
+use tidemill_runtime::{Engine, EngineConfig, RestartStrategy};
 use tidemill_storage::ViewStore;
 use tidemill_types::Diagnostic;
 
 use super::api::{Execution, Session, SessionFactory, SessionStart, TransactionStatus};
+use super::job::stored::{plan_again, without_plan};
 use super::{Sessions, Shared};
+use crate::catalog::record::JobDefinition;
+use crate::catalog::{Catalog, job_of};
+use crate::durable::ledger::Ledger;
 use crate::serve::{QueryLimits, QueryRuntime};
 
 /// A server without sockets.
@@ -33,7 +37,12 @@ impl Fixture {
         let limits = QueryLimits { threads: 2, memory_bytes: 64 << 20 };
         let queries = QueryRuntime::start(limits).unwrap();
         let views = Arc::new(ViewStore::new());
-        let config = EngineConfig { workers: 2, batch_rows: 100, tick: Duration::from_millis(10) };
+        let config = EngineConfig {
+            workers: 2,
+            batch_rows: 100,
+            tick: Duration::from_millis(10),
+            restart: RestartStrategy::None,
+        };
         let functions = tidemill_planner::functions::planning_state("UTC").task_ctx();
         let engine = Engine::start(
             config,
@@ -41,9 +50,18 @@ impl Fixture {
             functions,
             Arc::clone(&views),
             Arc::new(SystemClock),
+            None,
         )
         .unwrap();
-        Fixture { shared: Arc::new(Shared::new(engine, views, connectors, queries)), directory }
+        let shared = Shared::new(
+            Catalog::in_memory(),
+            Ledger::default(),
+            engine,
+            views,
+            connectors,
+            queries,
+        );
+        Fixture { shared: Arc::new(shared), directory }
     }
 
     fn session(&self) -> Client {
@@ -539,5 +557,50 @@ async fn sleep_holds_no_thread_and_stops() {
             c.command(BIDS).await.unwrap();
         }
         assert_eq!(c.state_of(sql).await, state, "{sql}");
+    }
+}
+
+/// What a restart does with the catalog's jobs, short of the restart.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jobs_are_planned_again_as_they_were() {
+    let fixture = Fixture::new();
+    let mut c = fixture.session();
+    let path = fixture.file("t.csv", "k,v\n1,2\n3,4\n");
+    let source = format!(
+        "CREATE SOURCE public.t (k bigint, v bigint) \
+         WITH (connector = 'file', path = '{path}') FORMAT PLAIN ENCODE CSV"
+    );
+    for sql in [
+        "CREATE SCHEMA a",
+        "SET search_path TO a, public",
+        source.as_str(),
+        "CREATE VIEW odd AS SELECT k, v FROM t WHERE k % 2 = 1",
+        "CREATE MATERIALIZED VIEW sums (key, total) AS SELECT k, sum(v) FROM odd GROUP BY k",
+        "CREATE MATERIALIZED VIEW rows WITH (parallelism = 1) AS SELECT v, k FROM t",
+        "CREATE SINK drain AS SELECT v FROM odd WITH (connector = 'blackhole')",
+        "CREATE SINK whole FROM t WITH (connector = 'blackhole')",
+        "CREATE TABLE target (v integer) WITH ('connector' = 'blackhole')",
+        "INSERT INTO target SELECT v FROM t",
+        // From now on the name means something else.
+        "CREATE VIEW t AS SELECT 'x' AS k",
+        "SET search_path TO public",
+    ] {
+        c.command(sql).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
+    }
+    let (snapshot, jobs) = (fixture.shared.catalog.snapshot(), fixture.shared.catalog.jobs());
+    assert_eq!(jobs.len(), 5);
+    for (job, definition) in jobs {
+        let mut objects = snapshot.objects.values();
+        let object = objects.find(|o| job_of(o) == Some(job)).unwrap();
+        let again = plan_again(&fixture.shared, &snapshot, object, &definition).unwrap();
+        assert_eq!((again.spec.job, again.spec.first_table), (job, definition.first_table));
+        assert_eq!(again.spec.parallelism, if object.name.name == "rows" { 1 } else { 2 });
+        let mut other = JobDefinition::clone(&definition);
+        other.skeleton.0[0].distribution = "by the moon".to_owned();
+        let refused = plan_again(&fixture.shared, &snapshot, object, &other).unwrap_err();
+        let detail = refused.detail.unwrap();
+        assert!(detail.starts_with("- ") && detail.contains("by the moon"), "{detail}");
+        let shown = without_plan(object, &definition);
+        assert_eq!((shown.name, shown.kind), (again.spec.name, again.spec.kind));
     }
 }

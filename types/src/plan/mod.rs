@@ -28,7 +28,7 @@ use datafusion::physical_expr::PhysicalExpr;
 
 use crate::connector::OnError;
 use crate::hidden;
-use crate::ids::{ExchangeId, FragmentId, ObjectId, OperatorId};
+use crate::ids::{ExchangeId, FragmentId, ObjectId, OperatorId, TableId};
 use crate::window::WindowSpec;
 
 /// A whole job.
@@ -108,6 +108,41 @@ impl Operator {
             Operator::Materialize(_) => "Materialize",
             Operator::Sink(_) => "Sink",
         }
+    }
+
+    /// How many state tables an instance keeps between epochs. Part of the stateful
+    /// skeleton of a job: its tables are numbered in plan order.
+    #[must_use]
+    pub fn state_tables(&self) -> u32 {
+        match self {
+            Operator::GlobalAggregate(_) | Operator::Materialize(_) => 1,
+            Operator::Source(_)
+            | Operator::ExchangeInput { .. }
+            | Operator::Filter { .. }
+            | Operator::Project { .. }
+            | Operator::AssignSlices(_)
+            | Operator::AssignWindows(_)
+            | Operator::LocalAggregate(_)
+            | Operator::Sink(_) => 0,
+        }
+    }
+}
+
+impl FragmentGraph {
+    /// The first state table of each operator that has any, when the job's tables
+    /// are numbered from `first` on, and the number after the last.
+    #[must_use]
+    pub fn number_tables(&self, first: TableId) -> (BTreeMap<OperatorId, TableId>, TableId) {
+        let mut next = first.0;
+        let mut tables = BTreeMap::new();
+        for node in self.fragments.iter().flat_map(|f| &f.nodes) {
+            let count = node.operator.state_tables();
+            if count > 0 {
+                tables.insert(node.id, TableId(next));
+                next += count;
+            }
+        }
+        (tables, TableId(next))
     }
 }
 

@@ -59,7 +59,11 @@ fn unreadable_text_is_named_at_its_beginning() {
 fn known_sql_that_is_not_there_is_refused() {
     error("¦UPDATE t SET a = 1", "0A000 UPDATE is not supported");
     error("¦DELETE FROM t", "0A000 DELETE is not supported");
-    error("¦ALTER SOURCE s RENAME TO r", "0A000 ALTER is not supported");
+    error("ALTER SOURCE s ¦RENAME TO r", "0A000 this form of ALTER SOURCE is not supported");
+    error("¦ALTER TYPE t ADD VALUE 'x'", "0A000 ALTER TYPE is not supported");
+    error("ALTER ¦x", "42601 syntax error at or near \"x\"");
+    error("ALTER SINK k SET PARALLELISM = ¦0", "22023 parallelism is a number from 1 to 1024");
+    error("ALTER SINK k SET PARALLELISM = ¦many", "42601 syntax error at or near \"many\"");
     error("¦COPY t FROM STDIN", "0A000 COPY is not supported");
     error("¦PAUSE JOB j", "0A000 PAUSE is not supported");
     error("¦SUBSCRIBE mv", "0A000 SUBSCRIBE is not supported");

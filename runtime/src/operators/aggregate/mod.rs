@@ -20,6 +20,7 @@
 //! whose watermark is never behind the combined one that closes windows here. A
 //! partial that breaks this is an internal error, never dropped.
 
+mod durable;
 mod local;
 mod running;
 mod window_results;
@@ -38,8 +39,9 @@ use tidemill_types::plan::{Aggregate, AggregateWindow, EmitMode};
 use tidemill_types::vnode::hash_columns;
 use tidemill_types::{ChangeBatch, EventTime, Ops, WATERMARK_END, WATERMARK_NONE, WindowSpec};
 
-use super::{Barrier, BuildContext, Operator, OperatorError};
+use super::{BuildContext, Operator, OperatorError};
 use crate::state::group_table::{GroupTable, Grouping, KeyColumns};
+use durable::{DurableGroups, Slicing};
 
 pub(super) use local::LocalAggregate;
 
@@ -53,18 +55,24 @@ pub(super) fn build_global(
 ) -> Result<Box<dyn Operator>, OperatorError> {
     let partials = Partials::new(spec, input)?;
     let results = Results::new(spec, output, cx.batch_rows)?;
+    let slicing = match (&spec.window, spec.emit) {
+        (None, _) => Slicing::None,
+        (Some(_), EmitMode::OnUpdate) => Slicing::Windows,
+        (Some(_), EmitMode::OnWindowClose) => Slicing::Panes,
+    };
+    let stored = DurableGroups::new(spec, &partials.key_types, cx.table, slicing)?;
     Ok(match (&spec.window, spec.emit) {
         (None, EmitMode::OnUpdate) => {
-            Box::new(running::RunningAggregate::new(partials, results, cx)?)
+            Box::new(running::RunningAggregate::new(partials, results, stored, cx)?)
         }
         (None, EmitMode::OnWindowClose) => {
             return Err(OperatorError::internal("EMIT ON WINDOW CLOSE without a window"));
         }
         (Some(window), EmitMode::OnUpdate) => {
-            Box::new(window_updates::WindowUpdates::new(partials, results, window)?)
+            Box::new(window_updates::WindowUpdates::new(partials, results, stored, window))
         }
         (Some(window), EmitMode::OnWindowClose) => {
-            Box::new(window_results::WindowResults::new(partials, results, window)?)
+            Box::new(window_results::WindowResults::new(partials, results, stored, window))
         }
     })
 }
@@ -82,6 +90,7 @@ struct Pane {
 struct Partials {
     grouping: Grouping,
     group: Vec<usize>,
+    key_types: Vec<DataType>,
     /// Where the state columns begin.
     states_from: usize,
     /// Columns of slice end and first window end.
@@ -98,12 +107,13 @@ struct PanePartials {
 impl Partials {
     fn new(spec: &Aggregate, input: &SchemaRef) -> Result<Self, OperatorError> {
         let types = spec.group.iter().map(|g| Ok(input_type(input, *g)?.clone()));
-        let types = types.collect::<Result<_, OperatorError>>()?;
+        let key_types = types.collect::<Result<Vec<_>, OperatorError>>()?;
         let pane_columns =
             spec.window.as_ref().map(|w| (w.slice_end_column, w.first_window_end_column));
         Ok(Partials {
-            grouping: Grouping::new(types, &spec.calls)?,
+            grouping: Grouping::new(key_types.clone(), &spec.calls)?,
             group: spec.group.clone(),
+            key_types,
             states_from: spec.group.len() + if spec.window.is_some() { 2 } else { 0 },
             pane_columns,
             hashes: Vec::new(),
@@ -247,12 +257,15 @@ impl Results {
     }
 }
 
-/// Window ends up to which windows are closed at `watermark`; `None`: none is.
+/// Window ends up to which windows are closed at `watermarks`; `None`: none is.
 fn closed_through(
-    barrier: &Barrier,
+    watermarks: &[EventTime],
     w: &AggregateWindow,
 ) -> Result<Option<EventTime>, OperatorError> {
-    Ok(match barrier.watermark(w.watermark_slot)? {
+    let watermark = watermarks.get(w.watermark_slot).copied().ok_or_else(|| {
+        OperatorError::internal(format!("there is no watermark slot {}", w.watermark_slot))
+    })?;
+    Ok(match watermark {
         WATERMARK_NONE => None,
         WATERMARK_END => Some(EventTime::MAX),
         watermark => Some(watermark.saturating_sub(w.allowed_lateness)),

@@ -4,10 +4,14 @@
 //! upserts by group key. An aggregate without group columns has one row from the
 //! start: the owner of the empty key emits it at its first barrier, rows or not.
 
+use tidemill_storage::state::Delta;
 use tidemill_types::ChangeBatch;
 use tidemill_types::vnode::{EMPTY_KEY_HASH, vnode_of};
 
-use super::super::{Barrier, BuildContext, Counters, Operator, OperatorError, Output, Step};
+use super::super::{
+    Barrier, BuildContext, Counters, Operator, OperatorError, Output, Restored, Step,
+};
+use super::durable::DurableGroups;
 use super::{Partials, Results};
 use crate::state::group_table::{GroupTable, KeyColumns, TouchedSlots};
 
@@ -15,8 +19,11 @@ use crate::state::group_table::{GroupTable, KeyColumns, TouchedSlots};
 pub(super) struct RunningAggregate {
     partials: Partials,
     results: Results,
+    stored: DurableGroups,
     table: GroupTable,
     touched: TouchedSlots,
+    /// Slots that have changed since the last checkpoint.
+    dirty: TouchedSlots,
     /// Slots that are being emitted, and how many of them have been.
     emitting: Vec<u32>,
     emitted: usize,
@@ -27,21 +34,25 @@ impl RunningAggregate {
     pub(super) fn new(
         mut partials: Partials,
         results: Results,
+        stored: DurableGroups,
         cx: &BuildContext<'_>,
     ) -> Result<Self, OperatorError> {
         let mut table = partials.grouping.table()?;
-        let mut touched = TouchedSlots::default();
+        let (mut touched, mut dirty) = (TouchedSlots::default(), TouchedSlots::default());
         let owner = cx.vnodes.owner(vnode_of(EMPTY_KEY_HASH));
         if partials.group.is_empty() && owner == cx.worker {
             let key = KeyColumns { columns: &[], hashes: &[EMPTY_KEY_HASH], tags: &[] };
             let slots = partials.grouping.add(&mut table, key)?;
             touched.mark(slots, 1);
+            dirty.mark(slots, 1);
         }
         Ok(RunningAggregate {
             partials,
             results,
+            stored,
             table,
             touched,
+            dirty,
             emitting: Vec::new(),
             emitted: 0,
             counters: Counters::default(),
@@ -60,6 +71,7 @@ impl Operator for RunningAggregate {
         let all = self.partials.hashed(&batch)?;
         let slots = self.partials.merge(&mut self.table, &all)?;
         self.touched.mark(slots, self.table.len());
+        self.dirty.mark(slots, self.table.len());
         Ok(Step::Done)
     }
 
@@ -86,11 +98,24 @@ impl Operator for RunningAggregate {
         Ok(Step::Done)
     }
 
+    fn checkpoint(&mut self, delta: &mut Delta) -> Result<(), OperatorError> {
+        let slots = self.dirty.take();
+        self.stored.write(delta, &self.partials.grouping, &self.table, &slots, None)
+    }
+
+    fn restore(&mut self, from: &Restored<'_>) -> Result<(), OperatorError> {
+        // What is there has been emitted; the row of the empty key too.
+        self.table.clear();
+        (self.touched, self.dirty) = Default::default();
+        let (grouping, table) = (&mut self.partials.grouping, &mut self.table);
+        self.stored.read(from, |groups| groups.load(0..groups.len(), grouping, table))
+    }
+
     fn counters(&self) -> Counters {
         self.counters
     }
 
     fn state_bytes(&self) -> usize {
-        self.table.bytes() + self.touched.bytes()
+        self.table.bytes() + self.touched.bytes() + self.dirty.bytes()
     }
 }

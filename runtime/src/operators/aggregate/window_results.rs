@@ -16,21 +16,26 @@
 //! without late rows, is emitted from that pane's table as it is.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use tidemill_storage::state::Delta;
 use tidemill_types::plan::AggregateWindow;
 use tidemill_types::{ChangeBatch, EventTime};
 
-use super::super::{Barrier, Counters, Operator, OperatorError, Output, Step};
+use super::super::{Barrier, Counters, Operator, OperatorError, Output, Restored, Step};
+use super::durable::DurableGroups;
 use super::{Pane, PanePartials, Partials, Results, closed_through, refuse_closed};
-use crate::state::group_table::GroupTable;
+use crate::state::group_table::{GroupTable, TouchedSlots};
 
 #[derive(Debug)]
 pub(super) struct WindowResults {
     partials: Partials,
     results: Results,
+    stored: DurableGroups,
     window: AggregateWindow,
-    tables: HashMap<Pane, GroupTable>,
+    /// Ends of the slices that the state table has something of.
+    in_table: BTreeSet<EventTime>,
+    tables: HashMap<Pane, PaneGroups>,
     /// See the module.
     due: BTreeMap<EventTime, Vec<Pane>>,
     /// Windows that end at or before this are closed.
@@ -39,13 +44,21 @@ pub(super) struct WindowResults {
     counters: Counters,
 }
 
+/// A pane's groups.
+#[derive(Debug)]
+struct PaneGroups {
+    table: GroupTable,
+    /// Slots that have changed since the last checkpoint.
+    dirty: TouchedSlots,
+}
+
 /// A closed window that is being emitted.
 #[derive(Debug)]
 struct Emitting {
     end: EventTime,
     table: GroupTable,
     /// The pane that `table` is to be given back to, if it has windows left.
-    owner: Option<Pane>,
+    owner: Option<(Pane, TouchedSlots)>,
     emitted: usize,
 }
 
@@ -53,31 +66,36 @@ impl WindowResults {
     pub(super) fn new(
         partials: Partials,
         results: Results,
+        stored: DurableGroups,
         window: &AggregateWindow,
-    ) -> Result<Self, OperatorError> {
-        Ok(WindowResults {
+    ) -> Self {
+        WindowResults {
             partials,
             results,
+            stored,
+            in_table: BTreeSet::new(),
             window: window.clone(),
             tables: HashMap::new(),
             due: BTreeMap::new(),
             closed: None,
             emitting: None,
             counters: Counters::default(),
-        })
+        }
     }
 
     /// Adds partials to the table of `pane`; a new one is put down for its first
     /// window.
     fn merge(&mut self, pane: Pane, partials: &PanePartials) -> Result<(), OperatorError> {
-        let table = match self.tables.entry(pane) {
+        let groups = match self.tables.entry(pane) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
                 self.due.entry(pane.first_window_end).or_default().push(pane);
-                entry.insert(self.partials.grouping.table()?)
+                let table = self.partials.grouping.table()?;
+                entry.insert(PaneGroups { table, dirty: TouchedSlots::default() })
             }
         };
-        self.partials.merge(table, partials)?;
+        let slots = self.partials.merge(&mut groups.table, partials)?;
+        groups.dirty.mark(slots, groups.table.len());
         Ok(())
     }
 
@@ -98,12 +116,12 @@ impl WindowResults {
         }
         let panes = entry.remove();
         if let [pane] = panes[..] {
-            let table = self.table_of(pane)?;
+            let PaneGroups { table, dirty } = self.groups_of(pane)?;
             let next = self.window_after(end, pane);
             if let Some(next) = next {
                 self.due.entry(next).or_default().push(pane);
             }
-            let owner = next.map(|_| pane);
+            let owner = next.map(|_| (pane, dirty));
             return Ok(Some(Emitting { end, table, owner, emitted: 0 }));
         }
         let table = self.combine(end, &panes)?;
@@ -121,7 +139,7 @@ impl WindowResults {
                     self.due.entry(next).or_default().push(*pane);
                     staying.push(*pane);
                 }
-                None => leaving.push(self.table_of(*pane)?),
+                None => leaving.push(self.groups_of(*pane)?.table),
             }
         }
         // The largest table that nobody needs any more is the one to add to.
@@ -134,13 +152,13 @@ impl WindowResults {
             self.partials.grouping.absorb(&mut combined, table)?;
         }
         for pane in staying {
-            let table = self.tables.get(&pane).ok_or_else(lost)?;
-            self.partials.grouping.absorb(&mut combined, table)?;
+            let groups = self.tables.get(&pane).ok_or_else(lost)?;
+            self.partials.grouping.absorb(&mut combined, &groups.table)?;
         }
         Ok(combined)
     }
 
-    fn table_of(&mut self, pane: Pane) -> Result<GroupTable, OperatorError> {
+    fn groups_of(&mut self, pane: Pane) -> Result<PaneGroups, OperatorError> {
         self.tables.remove(&pane).ok_or_else(lost)
     }
 }
@@ -168,7 +186,7 @@ impl Operator for WindowResults {
     }
 
     fn barrier(&mut self, barrier: &Barrier, out: &mut Output) -> Result<Step, OperatorError> {
-        self.closed = self.closed.max(closed_through(barrier, &self.window)?);
+        self.closed = self.closed.max(closed_through(&barrier.watermarks, &self.window)?);
         self.resume(out)
     }
 
@@ -188,10 +206,56 @@ impl Operator for WindowResults {
         current.emitted = until;
         if until < current.table.len() {
             self.emitting = Some(current);
-        } else if let Some(pane) = current.owner {
-            self.tables.insert(pane, current.table);
+        } else if let Some((pane, dirty)) = current.owner {
+            self.tables.insert(pane, PaneGroups { table: current.table, dirty });
         }
         Ok(Step::MoreOutput)
+    }
+
+    fn checkpoint(&mut self, delta: &mut Delta) -> Result<(), OperatorError> {
+        let alive: BTreeSet<EventTime> = self.tables.keys().map(|p| p.slice_end).collect();
+        for slice in self.in_table.extract_if(.., |slice| !alive.contains(slice)) {
+            self.stored.expire(delta, slice);
+        }
+        for (pane, groups) in &mut self.tables {
+            let slots = groups.dirty.take();
+            let place = Some((pane.slice_end, pane.first_window_end));
+            self.stored.write(delta, &self.partials.grouping, &groups.table, &slots, place)?;
+        }
+        self.in_table.extend(alive);
+        Ok(())
+    }
+
+    fn restore(&mut self, from: &Restored<'_>) -> Result<(), OperatorError> {
+        self.closed = closed_through(from.watermarks, &self.window)?;
+        let (grouping, tables) = (&mut self.partials.grouping, &mut self.tables);
+        let in_table = &mut self.in_table;
+        self.stored.read(from, |stored| {
+            in_table.insert(stored.slice);
+            let mut start = 0;
+            for same in stored.first_window_ends.chunk_by(|a, b| a == b) {
+                let pane = Pane { slice_end: stored.slice, first_window_end: same[0] };
+                let groups = match tables.entry(pane) {
+                    Entry::Occupied(entry) => entry.into_mut(),
+                    Entry::Vacant(entry) => {
+                        let table = grouping.table()?;
+                        entry.insert(PaneGroups { table, dirty: TouchedSlots::default() })
+                    }
+                };
+                stored.load(start..start + same.len(), grouping, &mut groups.table)?;
+                start += same.len();
+            }
+            Ok(())
+        })?;
+        // A pane is due at the first of its windows that is still open.
+        let panes: BTreeSet<Pane> = self.tables.keys().copied().collect();
+        for pane in panes {
+            let open = self.closed.and_then(|c| c.checked_add(1)).unwrap_or(EventTime::MIN);
+            let next = self.window.spec.first_window_end_at_or_after(open);
+            let due = next.max(pane.first_window_end);
+            self.due.entry(due).or_default().push(pane);
+        }
+        Ok(())
     }
 
     fn counters(&self) -> Counters {
@@ -200,6 +264,6 @@ impl Operator for WindowResults {
 
     fn state_bytes(&self) -> usize {
         let emitting = self.emitting.as_ref().map_or(0, |e| e.table.bytes());
-        emitting + self.tables.values().map(GroupTable::bytes).sum::<usize>()
+        emitting + self.tables.values().map(|g| g.table.bytes() + g.dirty.bytes()).sum::<usize>()
     }
 }

@@ -9,18 +9,23 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
+use tidemill_storage::state::Delta;
 use tidemill_types::plan::AggregateWindow;
 use tidemill_types::{ChangeBatch, EventTime};
 
-use super::super::{Barrier, Counters, Operator, OperatorError, Output, Step};
+use super::super::{Barrier, Counters, Operator, OperatorError, Output, Restored, Step};
+use super::durable::DurableGroups;
 use super::{Pane, PanePartials, Partials, Results, closed_through, refuse_closed};
-use crate::state::group_table::{GroupTable, TouchedSlots};
+use crate::state::group_table::{GroupTable, Grouping, TouchedSlots};
 
 #[derive(Debug)]
 pub(super) struct WindowUpdates {
     partials: Partials,
     results: Results,
+    stored: DurableGroups,
     window: AggregateWindow,
+    /// Ends of the windows that the state table has something of.
+    in_table: BTreeSet<EventTime>,
     /// Open windows by their end.
     windows: BTreeMap<EventTime, OpenWindow>,
     /// Ends of the windows that changed in this epoch.
@@ -35,6 +40,18 @@ pub(super) struct WindowUpdates {
 struct OpenWindow {
     table: GroupTable,
     touched: TouchedSlots,
+    /// Slots that have changed since the last checkpoint.
+    dirty: TouchedSlots,
+}
+
+impl OpenWindow {
+    fn new(grouping: &Grouping) -> Result<Self, OperatorError> {
+        Ok(OpenWindow {
+            table: grouping.table()?,
+            touched: TouchedSlots::default(),
+            dirty: TouchedSlots::default(),
+        })
+    }
 }
 
 #[derive(Debug)]
@@ -48,18 +65,21 @@ impl WindowUpdates {
     pub(super) fn new(
         partials: Partials,
         results: Results,
+        stored: DurableGroups,
         window: &AggregateWindow,
-    ) -> Result<Self, OperatorError> {
-        Ok(WindowUpdates {
+    ) -> Self {
+        WindowUpdates {
             partials,
             results,
+            stored,
+            in_table: BTreeSet::new(),
             window: window.clone(),
             windows: BTreeMap::new(),
             changed: BTreeSet::new(),
             emitting: None,
             closed: None,
             counters: Counters::default(),
-        })
+        }
     }
 
     /// Merges partials into every window from the pane's first to the slice's last.
@@ -69,13 +89,11 @@ impl WindowUpdates {
         while end <= last {
             let window = match self.windows.entry(end) {
                 Entry::Occupied(entry) => entry.into_mut(),
-                Entry::Vacant(entry) => entry.insert(OpenWindow {
-                    table: self.partials.grouping.table()?,
-                    touched: TouchedSlots::default(),
-                }),
+                Entry::Vacant(entry) => entry.insert(OpenWindow::new(&self.partials.grouping)?),
             };
             let slots = self.partials.merge(&mut window.table, partials)?;
             window.touched.mark(slots, window.table.len());
+            window.dirty.mark(slots, window.table.len());
             self.changed.insert(end);
             match end.checked_add(self.window.spec.slide) {
                 Some(next) => end = next,
@@ -120,7 +138,7 @@ impl Operator for WindowUpdates {
     }
 
     fn barrier(&mut self, barrier: &Barrier, out: &mut Output) -> Result<Step, OperatorError> {
-        self.closed = self.closed.max(closed_through(barrier, &self.window)?);
+        self.closed = self.closed.max(closed_through(&barrier.watermarks, &self.window)?);
         self.resume(out)
     }
 
@@ -144,11 +162,41 @@ impl Operator for WindowUpdates {
         Ok(Step::MoreOutput)
     }
 
+    fn checkpoint(&mut self, delta: &mut Delta) -> Result<(), OperatorError> {
+        // Closed windows have been forgotten at the barrier.
+        let windows = &self.windows;
+        for end in self.in_table.extract_if(.., |end| !windows.contains_key(end)) {
+            self.stored.expire(delta, end);
+        }
+        for (end, window) in &mut self.windows {
+            let slots = window.dirty.take();
+            let place = Some((*end, *end));
+            self.stored.write(delta, &self.partials.grouping, &window.table, &slots, place)?;
+            self.in_table.insert(*end);
+        }
+        Ok(())
+    }
+
+    fn restore(&mut self, from: &Restored<'_>) -> Result<(), OperatorError> {
+        self.closed = closed_through(from.watermarks, &self.window)?;
+        let (grouping, windows) = (&mut self.partials.grouping, &mut self.windows);
+        let in_table = &mut self.in_table;
+        self.stored.read(from, |groups| {
+            in_table.insert(groups.slice);
+            let window = match windows.entry(groups.slice) {
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) => entry.insert(OpenWindow::new(grouping)?),
+            };
+            groups.load(0..groups.len(), grouping, &mut window.table)
+        })
+    }
+
     fn counters(&self) -> Counters {
         self.counters
     }
 
     fn state_bytes(&self) -> usize {
-        self.windows.values().map(|w| w.table.bytes() + w.touched.bytes()).sum()
+        let bytes = |w: &OpenWindow| w.table.bytes() + w.touched.bytes() + w.dirty.bytes();
+        self.windows.values().map(bytes).sum()
     }
 }

@@ -15,12 +15,13 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use tidemill_types::plan;
 use tidemill_types::vnode::vnode_of;
-use tidemill_types::{Epoch, VnodeMap, WorkerIndex, hidden};
+use tidemill_types::{Epoch, TableId, VnodeMap, WorkerIndex, hidden};
 
 use super::super::assign::AssignSlices;
-use super::super::{Counters, Output, Step};
+use super::super::{Barrier, Counters, Output, Restored, Step};
 use super::*;
 use rows::{KEYS, Row, Setting, Split, TIME, WATERMARK, batch, random_setting};
+use tidemill_storage::state::{Delta, ModelBackend};
 use twin::{Twin, View};
 
 struct Pipeline {
@@ -29,6 +30,8 @@ struct Pipeline {
     locals: Vec<LocalAggregate>,
     globals: Vec<Box<dyn Operator>>,
     vnodes: VnodeMap,
+    /// What was counted before it was restored.
+    counted: Counters,
     view: View,
     /// Ends in the order in which workers emitted them.
     emitted_ends: Vec<Vec<i64>>,
@@ -66,12 +69,15 @@ impl Pipeline {
                         vnodes,
                         views: &|_, _, _| unreachable!(),
                         sinks: &|_, _| unreachable!(),
+                        table: TableId(7),
+                        durable: true,
                         batch_rows: setting.batch_rows,
                     };
                     build_global(&local.global(), &partials, Arc::clone(&results), &cx).unwrap()
                 })
                 .collect(),
             vnodes,
+            counted: Counters::default(),
             view: View::new(),
             emitted_ends: vec![Vec::new(); setting.workers as usize],
             setting: setting.clone(),
@@ -189,18 +195,108 @@ impl Pipeline {
         }
     }
 
+    /// Writes what has changed to `state`, as the job's storage would.
+    fn checkpoint(&mut self, state: &ModelBackend) {
+        for global in &mut self.globals {
+            let mut delta = Delta::new();
+            global.checkpoint(&mut delta).unwrap();
+            for (family, run) in delta.into_runs() {
+                state.apply(family, &run);
+            }
+        }
+    }
+
+    /// A pipeline of `workers` workers that goes on from `state` and what was seen
+    /// of `before`.
+    fn restored(before: &Saved, state: &ModelBackend, workers: u32) -> Self {
+        let setting = Setting { workers, ..before.setting.clone() };
+        let mut pipeline = Pipeline::new(&setting);
+        for (worker, global) in (0..).zip(&mut pipeline.globals) {
+            let restored = Restored {
+                backend: state,
+                vnodes: pipeline.vnodes.range(WorkerIndex(worker)),
+                epoch: Epoch(before.epoch),
+                watermarks: &[before.watermark],
+            };
+            global.restore(&restored).unwrap();
+        }
+        pipeline.view = before.view.clone();
+        pipeline.counted = before.counters;
+        pipeline
+    }
+
     fn counters(&self) -> Counters {
-        let mut sum = Counters::default();
+        let mut sum = self.counted;
         self.assigners.iter().for_each(|a| sum.add(&a.counters()));
         sum
     }
 }
 
-fn run(seed: u64) {
+/// A checkpoint, beside the state.
+struct Saved {
+    setting: Setting,
+    epoch: u64,
+    watermark: i64,
+    view: View,
+    counters: Counters,
+}
+
+/// What the pipeline was given since the last checkpoint, to be given again.
+enum Given {
+    Rows(usize, Vec<Row>),
+    Barrier(Barrier),
+}
+
+/// A run that is interrupted at times: after some barriers there is a checkpoint,
+/// and after some the pipeline is lost and a new one, of any number of workers,
+/// goes on from the last checkpoint.
+struct Interruptions {
+    state: ModelBackend,
+    saved: Saved,
+    given: Vec<Given>,
+}
+
+impl Interruptions {
+    fn new(pipeline: &Pipeline) -> Self {
+        let saved = Saved {
+            setting: pipeline.setting.clone(),
+            epoch: 0,
+            watermark: WATERMARK_NONE,
+            view: View::new(),
+            counters: Counters::default(),
+        };
+        Interruptions { state: ModelBackend::new(), saved, given: Vec::new() }
+    }
+
+    fn after_barrier(&mut self, pipeline: &mut Pipeline, barrier: &Barrier, rng: &mut SmallRng) {
+        self.given.push(Given::Barrier(barrier.clone()));
+        if rng.random_range(0..2) == 0 {
+            pipeline.checkpoint(&self.state);
+            self.saved.epoch = barrier.epoch.0;
+            self.saved.watermark = barrier.watermarks[0];
+            self.saved.view = pipeline.view.clone();
+            self.saved.counters = pipeline.counters();
+            self.given.clear();
+        }
+        if rng.random_range(0..3) == 0 {
+            let workers = rng.random_range(1..4);
+            *pipeline = Pipeline::restored(&self.saved, &self.state, workers);
+            for given in &self.given {
+                match given {
+                    Given::Rows(worker, rows) => pipeline.push(worker % workers as usize, rows),
+                    Given::Barrier(barrier) => pipeline.barrier(barrier),
+                }
+            }
+        }
+    }
+}
+
+fn run(seed: u64, interrupted: bool) {
     let mut rng = SmallRng::seed_from_u64(seed);
     let setting = random_setting(&mut rng);
     eprintln!("seed {seed}: {setting:?}");
     let mut pipeline = Pipeline::new(&setting);
+    let mut interruptions = interrupted.then(|| Interruptions::new(&pipeline));
     let mut twin = Twin::default();
     let mut splits: Vec<Split> = (0..setting.workers)
         .map(|_| Split {
@@ -215,22 +311,31 @@ fn run(seed: u64) {
         for (worker, split) in splits.iter_mut().enumerate() {
             for _ in 0..rng.random_range(0..3) {
                 let rows = split.rows(&mut rng, keys);
-                pipeline.push(worker, &rows);
+                let reader = worker % pipeline.locals.len();
+                pipeline.push(reader, &rows);
+                if let Some(interruptions) = &mut interruptions {
+                    interruptions.given.push(Given::Rows(worker, rows.clone()));
+                }
                 twin.rows.extend(rows);
                 if rng.random_range(0..4) == 0 {
-                    pipeline.flush(worker);
+                    pipeline.flush(reader);
                 }
             }
         }
         let end = epoch == epochs;
         let combined = splits.iter().map(|s| s.watermark).min().unwrap();
         let watermark = if end { WATERMARK_END } else { combined };
-        pipeline.barrier(&Barrier {
+        let barrier = Barrier {
             epoch: Epoch(epoch),
             now: 0,
             watermarks: [watermark].into(),
             end,
-        });
+            checkpoint: false,
+        };
+        pipeline.barrier(&barrier);
+        if let Some(interruptions) = &mut interruptions {
+            interruptions.after_barrier(&mut pipeline, &barrier, &mut rng);
+        }
         let closed = match watermark {
             WATERMARK_NONE => None,
             WATERMARK_END => Some(i64::MAX),
@@ -253,7 +358,12 @@ fn run(seed: u64) {
 
 #[test]
 fn the_pipeline_agrees_with_its_slow_twin() {
-    (0..400).for_each(run);
+    (0..400).for_each(|seed| run(seed, false));
+}
+
+#[test]
+fn the_pipeline_agrees_with_its_slow_twin_through_restarts_and_rescales() {
+    (1_000..1_200).for_each(|seed| run(seed, true));
 }
 
 fn one_worker(window: bool) -> (Setting, Pipeline) {
@@ -288,7 +398,13 @@ fn keys_that_hardly_repeat_go_past_the_table() {
         pipeline.push(0, &rows);
     }
     assert!(pipeline.locals[0].is_bypassed(), "the table was never given up");
-    pipeline.barrier(&Barrier { epoch: Epoch(1), now: 0, watermarks: [10].into(), end: false });
+    pipeline.barrier(&Barrier {
+        epoch: Epoch(1),
+        now: 0,
+        watermarks: [10].into(),
+        end: false,
+        checkpoint: false,
+    });
     assert_eq!(pipeline.view.len(), 20 * 8192);
     assert!(pipeline.view.values().all(|v| v[0] == "1" && v[2] == "1"));
 }
@@ -296,7 +412,13 @@ fn keys_that_hardly_repeat_go_past_the_table() {
 #[test]
 fn a_partial_of_a_closed_window_is_an_internal_error() {
     let (setting, mut pipeline) = one_worker(true);
-    pipeline.barrier(&Barrier { epoch: Epoch(1), now: 0, watermarks: [10].into(), end: false });
+    pipeline.barrier(&Barrier {
+        epoch: Epoch(1),
+        now: 0,
+        watermarks: [10].into(),
+        end: false,
+        checkpoint: false,
+    });
     let mut out = Output::default();
     let rows = ChangeBatch::inserts(batch(&[row(9, 1)]));
     assert_eq!(pipeline.assigners[0].push(0, rows, &mut out).unwrap(), Step::Done);
@@ -313,8 +435,13 @@ fn a_partial_of_a_closed_window_is_an_internal_error() {
 fn windows_far_apart_close_without_walking_through_the_time_between() {
     let (_, mut pipeline) = one_worker(true);
     pipeline.push(0, &[row(-9_000_000_000_000_000, 1), row(0, 2), row(9_000_000_000_000_000, 3)]);
-    let barrier =
-        Barrier { epoch: Epoch(1), now: 0, watermarks: [WATERMARK_END].into(), end: true };
+    let barrier = Barrier {
+        epoch: Epoch(1),
+        now: 0,
+        watermarks: [WATERMARK_END].into(),
+        end: true,
+        checkpoint: false,
+    };
     pipeline.barrier(&barrier);
     assert_eq!(pipeline.view.len(), 3);
 }
