@@ -15,17 +15,18 @@ use tidemill_types::{
 
 use crate::error::ConnectorError;
 use crate::options::wanted;
-use crate::sink::Sink;
-use crate::sinks::blackhole;
+use crate::sink::{LoggedSink, Sink};
+use crate::sinks::{self, blackhole};
 use crate::source::Source;
 use crate::sources::file::roots::Roots;
 use crate::sources::{file, nexmark};
 use tidemill_types::names;
+use tidemill_types::plan::SinkLog;
 
 /// What the server's configuration says about connectors.
 #[derive(Clone, Debug, Default)]
 pub struct ConnectorConfig {
-    /// Directories that `file` may read below; none: it may read nothing.
+    /// Directories that `file` may read and write below; none: it may do nothing.
     pub file_roots: Vec<PathBuf>,
 }
 
@@ -43,7 +44,8 @@ pub struct Context {
 
 type SourceShapeFn = fn(&Context, &Options, &[ColumnFact]) -> Result<SourceShape, Diagnostic>;
 type SourceOpenFn = fn(&Context, &Options) -> Result<Arc<dyn Source>, ConnectorError>;
-type SinkOpenFn = fn(&Options) -> Result<Arc<dyn Sink>, ConnectorError>;
+type SinkLogFn = fn(&Context, &Options, u64) -> Result<SinkLog, Diagnostic>;
+type LoggedSinkOpenFn = fn(&Context, &Options) -> Result<Arc<dyn LoggedSink>, ConnectorError>;
 
 struct SourceEntry {
     name: &'static str,
@@ -57,8 +59,14 @@ struct SinkEntry {
     name: &'static str,
     doc: &'static str,
     options: &'static [OptionFact],
-    check: fn(&Options) -> Result<Options, Diagnostic>,
-    open: SinkOpenFn,
+    check: fn(&Context, &Options) -> Result<Options, Diagnostic>,
+    open: SinkOpen,
+}
+
+/// How a sink is opened, by its kind.
+enum SinkOpen {
+    Direct(fn(&Options) -> Result<Arc<dyn Sink>, ConnectorError>),
+    Logged { log: SinkLogFn, open: LoggedSinkOpenFn },
 }
 
 /// By name.
@@ -82,13 +90,27 @@ static SOURCES: &[SourceEntry] = &[
 ];
 
 /// By name.
-static SINKS: &[SinkEntry] = &[SinkEntry {
-    name: blackhole::NAME,
-    doc: "Discards what it is given.",
-    options: blackhole::OPTIONS,
-    check: blackhole::check,
-    open: blackhole::open,
-}];
+static SINKS: &[SinkEntry] = &[
+    SinkEntry {
+        name: blackhole::NAME,
+        doc: "Discards what it is given.",
+        options: blackhole::OPTIONS,
+        check: |_, options| blackhole::check(options),
+        open: SinkOpen::Direct(blackhole::open),
+    },
+    SinkEntry {
+        name: sinks::file::NAME,
+        doc: sinks::file::DOC,
+        options: sinks::file::OPTIONS,
+        check: |context, options| sinks::file::check(&context.roots, options),
+        open: SinkOpen::Logged {
+            log: |context, options, incarnation| {
+                sinks::file::log(&context.roots, options, incarnation)
+            },
+            open: |context, options| sinks::file::open(&context.roots, options),
+        },
+    },
+];
 
 fn kind_name(kind: ConnectorKind) -> &'static str {
     match kind {
@@ -152,14 +174,30 @@ impl Connectors {
         (entry.open)(&self.context, options)
     }
 
-    /// Opens a sink with validated options.
+    /// Opens a sink without a log, with validated options.
     pub fn open_sink(
         &self,
         connector: &str,
         options: &Options,
     ) -> Result<Arc<dyn Sink>, ConnectorError> {
         let entry = sink_entry(connector).map_err(ConnectorError::Options)?;
-        (entry.open)(options)
+        match entry.open {
+            SinkOpen::Direct(open) => open(options),
+            SinkOpen::Logged { .. } => Err(wrong_kind(connector, "is delivered to from a log")),
+        }
+    }
+
+    /// Opens a sink that is delivered to from a log, with validated options.
+    pub fn open_logged_sink(
+        &self,
+        connector: &str,
+        options: &Options,
+    ) -> Result<Arc<dyn LoggedSink>, ConnectorError> {
+        let entry = sink_entry(connector).map_err(ConnectorError::Options)?;
+        match entry.open {
+            SinkOpen::Logged { open, .. } => open(&self.context, options),
+            SinkOpen::Direct(_) => Err(wrong_kind(connector, "has no log")),
+        }
     }
 
     /// The reference page of all connectors and their options, as Markdown.
@@ -181,6 +219,12 @@ impl Connectors {
         }
         page
     }
+}
+
+/// The plan and the connector disagree: an error of ours.
+fn wrong_kind(connector: &str, what: &str) -> ConnectorError {
+    let message = format!("internal error: connector \"{connector}\" {what}");
+    ConnectorError::Options(Diagnostic::internal(message))
 }
 
 fn section(name: &str, doc: &str, options: &[OptionFact]) -> String {
@@ -225,7 +269,19 @@ impl ConnectorFacts for Connectors {
     }
 
     fn sink_options(&self, connector: &str, options: &Options) -> Result<Options, Diagnostic> {
-        (sink_entry(connector)?.check)(options)
+        (sink_entry(connector)?.check)(&self.context, options)
+    }
+
+    fn sink_log(
+        &self,
+        connector: &str,
+        options: &Options,
+        incarnation: u64,
+    ) -> Result<Option<SinkLog>, Diagnostic> {
+        match sink_entry(connector)?.open {
+            SinkOpen::Direct(_) => Ok(None),
+            SinkOpen::Logged { log, .. } => log(&self.context, options, incarnation).map(Some),
+        }
     }
 }
 
@@ -264,5 +320,7 @@ mod tests {
         assert!(connectors.options(ConnectorKind::Source, "nexmark").is_some());
         assert!(connectors.options(ConnectorKind::Sink, "nexmark").is_none());
         assert_eq!(connectors.options(ConnectorKind::Sink, "blackhole"), Some(&[][..]));
+        assert_eq!(connectors.sink_log("blackhole", &Options::new(), 1), Ok(None));
+        assert!(connectors.open_logged_sink("blackhole", &Options::new()).is_err());
     }
 }

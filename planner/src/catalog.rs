@@ -170,5 +170,7 @@ pub struct SinkObject {
     pub job: Option<JobId>,
     pub connector: String,
     pub options: Options,
+    /// Tells this sink from every other that ever wrote to the same place.
+    pub incarnation: u64,
     pub schema: SchemaRef,
 }

@@ -118,7 +118,12 @@ fn details(node: &Node, input: &Schema, graph: &FragmentGraph) -> String {
                 true => String::new(),
                 false => format!("; key: {}", columns(&s.key, &node.schema)),
             };
-            format!("{} ({}){key}", s.name, s.connector)
+            let log = match s.log {
+                None => String::new(),
+                Some(log) if log.lanes == 1 => "; log of 1 lane".to_owned(),
+                Some(log) => format!("; log of {} lanes", log.lanes),
+            };
+            format!("{} ({}){log}{key}", s.name, s.connector)
         }
     }
 }

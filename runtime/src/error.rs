@@ -24,6 +24,14 @@ pub enum JobError {
         is_now(.now.as_deref())
     )]
     SplitsChanged { name: String, split: u32, was: String, now: Option<String> },
+    /// Rows of a sink have waited for their delivery until there were too many.
+    #[error(
+        "sink \"{sink}\": {bytes} bytes wait to be delivered, and at most {limit} may: {cause}"
+    )]
+    SinkLogFull { sink: String, bytes: u64, limit: u64, cause: String },
+    /// Committed rows of a sink cannot be read back, or its connector refuses them.
+    #[error("sink \"{sink}\": {diagnostic}")]
+    Delivery { sink: String, diagnostic: Diagnostic },
     #[error("internal error: {0}")]
     Exchange(#[from] ExchangeError),
     #[error("internal error: {0}")]
@@ -66,6 +74,14 @@ impl JobError {
             JobError::SplitsChanged { .. } => {
                 Diagnostic::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, self.to_string())
                     .with_hint("Put the source back as it was, or DROP and create the object anew.")
+            }
+            JobError::SinkLogFull { .. } => Diagnostic::new(SqlState::IO_ERROR, self.to_string())
+                .with_hint(
+                    "Make its destination writable: what waits is then delivered, and at the next \
+                     start of the server the sink goes on. Option log.max_bytes sets the limit.",
+                ),
+            JobError::Delivery { diagnostic, .. } => {
+                Diagnostic { message: self.to_string(), ..diagnostic.clone() }
             }
             JobError::Exchange(_)
             | JobError::Misaligned(_)

@@ -15,6 +15,7 @@ pub mod control;
 pub mod error;
 pub mod exchange;
 pub mod operators;
+mod sink_log;
 pub mod source;
 pub mod state;
 pub mod worker;

@@ -3,18 +3,19 @@
 //! first had committed. What comes out is what reading the source directly gives.
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/disk.rs"]
+mod disk;
 mod support;
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use arrow::array::AsArray;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use datafusion::prelude::SessionContext;
-use parking_lot::Mutex;
+use disk::{Commits, Disk};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use support::{bid_columns, counting_plan, options};
@@ -22,70 +23,15 @@ use tidemill_connectors::source::{Read, ReadRequest};
 use tidemill_connectors::{ConnectorConfig, Connectors};
 use tidemill_runtime::clock::SystemClock;
 use tidemill_runtime::{
-    CheckpointStore, Durability, Engine, EngineConfig, JobImage, JobKind, JobSpec, JobState,
-    RestartStrategy, StorageFailure,
+    CheckpointStore, Durability, Engine, EngineConfig, JobKind, JobSpec, JobState, RestartStrategy,
 };
-use tidemill_storage::state::{Delta, ModelBackend, StateBackend};
+use tidemill_storage::state::StateBackend;
 use tidemill_storage::views::{ViewSchema, ViewStore};
 use tidemill_types::{ConnectorFacts, Epoch, JobId, ObjectId, Options, TableId};
 
 const EVENTS: u64 = 60_000;
 const GROUPED: JobId = JobId(1);
 const TOTAL: JobId = JobId(2);
-
-/// What outlives an engine.
-#[derive(Default)]
-struct Disk {
-    /// As of the last commit of each job.
-    state: Arc<ModelBackend>,
-    images: Mutex<BTreeMap<JobId, JobImage>>,
-    /// Changes of commits that failed; they come with the next.
-    waiting: Mutex<BTreeMap<JobId, Vec<Delta>>>,
-    epochs: AtomicU64,
-    /// Commits to fail, counted down.
-    failures: AtomicU64,
-}
-
-struct Commits(Arc<Disk>);
-
-impl CheckpointStore for Commits {
-    fn commit(
-        &mut self,
-        job: JobId,
-        image: &JobImage,
-        changes: Vec<Delta>,
-    ) -> Result<(), StorageFailure> {
-        let mut waiting = self.0.waiting.lock();
-        let all = waiting.entry(job).or_default();
-        all.extend(changes);
-        let left = self.0.failures.load(Ordering::Relaxed);
-        if left > 0 {
-            self.0.failures.store(left - 1, Ordering::Relaxed);
-            return Err(StorageFailure("the store is down".into()));
-        }
-        for delta in std::mem::take(all) {
-            for (family, run) in delta.into_runs() {
-                self.0.state.apply(family, &run);
-            }
-        }
-        self.0.images.lock().insert(job, image.clone());
-        Ok(())
-    }
-
-    fn discard(&mut self, job: JobId) {
-        self.0.waiting.lock().remove(&job);
-    }
-
-    fn forget(&mut self, job: JobId) -> Result<(), StorageFailure> {
-        self.0.images.lock().remove(&job);
-        Ok(())
-    }
-
-    fn reserve_epochs(&mut self) -> Result<Range<u64>, StorageFailure> {
-        let start = self.0.epochs.fetch_add(100_000, Ordering::Relaxed);
-        Ok(start..start + 100_000)
-    }
-}
 
 struct Server {
     engine: Engine,
@@ -101,9 +47,7 @@ impl Server {
     fn start_on(disk: &Arc<Disk>, workers: usize, parallelism: usize, options: &Options) -> Self {
         let connectors = Connectors::new(&ConnectorConfig::default());
         let views = Arc::new(ViewStore::new());
-        // What a failed commit was to store died with the process.
-        disk.waiting.lock().clear();
-        let mut commits = Commits(Arc::clone(disk));
+        let mut commits = Commits::new(disk);
         let epochs = commits.reserve_epochs().unwrap();
         let durability = Durability { store: Box::new(commits), interval: 30_000, epochs };
         let state: Arc<dyn StateBackend> = disk.state.clone();

@@ -10,6 +10,10 @@ use arrow::buffer::BooleanBuffer;
 use arrow::compute::filter_record_batch;
 use arrow::error::ArrowError;
 
+/// The name of the column that says what a row does, where changes leave the engine
+/// as rows of their own.
+pub const CHANGE_COLUMN: &str = "tm_op";
+
 /// What each row of a [`ChangeBatch`] does to the collection it describes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Ops {

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use arrow::datatypes::DataType;
 
 use crate::diagnostic::Diagnostic;
+use crate::plan::SinkLog;
 
 /// Option names (lower case, dots kept: `nexmark.event.num`) and their texts, as
 /// the user wrote them, without the `connector` option itself.
@@ -113,4 +114,15 @@ pub trait ConnectorFacts: Send + Sync + std::fmt::Debug {
 
     /// Validates a sink's options; answers them with defaults filled in.
     fn sink_options(&self, connector: &str, options: &Options) -> Result<Options, Diagnostic>;
+
+    /// How a sink with these options logs its rows before they are delivered, for an
+    /// incarnation of it that nobody else has; `None`: it has no log.
+    fn sink_log(
+        &self,
+        _connector: &str,
+        _options: &Options,
+        _incarnation: u64,
+    ) -> Result<Option<SinkLog>, Diagnostic> {
+        Ok(None)
+    }
 }

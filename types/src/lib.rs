@@ -23,7 +23,7 @@ pub mod time;
 pub mod vnode;
 pub mod window;
 
-pub use batch::{ChangeBatch, Ops};
+pub use batch::{CHANGE_COLUMN, ChangeBatch, Ops};
 pub use connector::{
     ColumnFact, ConnectorFacts, ConnectorKind, OnError, OptionFact, OptionKind, Options,
     SourceShape, WatermarkFact,

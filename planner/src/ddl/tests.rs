@@ -121,6 +121,7 @@ fn catalog() -> CatalogSnapshot {
         job: Some(JobId(2)),
         connector: "hole".to_owned(),
         options: Options::new(),
+        incarnation: 1,
         schema: Arc::clone(&schema),
     };
     let view =

@@ -8,7 +8,7 @@ use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use sqlparser::ast::Ident;
 use sqlparser::tokenizer::Span;
 use tidemill_types::plan::{ChangelogKind, Materialize, Operator, Properties, Sink, StateKind};
-use tidemill_types::{SqlState, hidden};
+use tidemill_types::{CHANGE_COLUMN, SqlState, hidden};
 
 use super::relation::{Builder, Relation, Slot, column, hidden_field, remap};
 use super::window::assign;
@@ -37,6 +37,9 @@ pub(super) fn finish(
     let append_only = builder.properties().changelog == ChangelogKind::AppendOnly;
     let keyed = !append_only || matches!(input.target, JobTarget::MaterializedView { .. });
     let layout = layout(&relation, &names, keyed, &builder)?;
+    if let JobTarget::Sink { log: Some(_), connector, .. } = input.target {
+        changes_can_be_told(&layout, append_only, connector)?;
+    }
     let stored = arrange(&layout, &mut builder);
     let visible = Schema::new(stored.fields()[..layout.visible].to_vec());
     let key = layout.key.clone();
@@ -45,13 +48,14 @@ pub(super) fn finish(
         JobTarget::MaterializedView { id } => {
             Operator::Materialize(Materialize { view: id, key: key.clone(), append_only })
         }
-        JobTarget::Sink { id, name, connector, options } => Operator::Sink(Sink {
+        JobTarget::Sink { id, name, connector, options, log } => Operator::Sink(Sink {
             sink: id,
             name: name.to_owned(),
             connector: connector.to_owned(),
             options: options.clone(),
             columns: (0..layout.visible).collect(),
             key: key.clone(),
+            log,
         }),
     };
     builder.push(root, Arc::clone(&stored), properties);
@@ -64,6 +68,34 @@ pub(super) fn finish(
         depends_on: bound.relations.iter().copied().collect(),
         graph: builder.into_graph(),
     })
+}
+
+/// What is delivered from a log is read without the engine: a change must show which
+/// row it changes, in a column that is not the marker of the change.
+fn changes_can_be_told(
+    layout: &Layout,
+    append_only: bool,
+    connector: &str,
+) -> Result<(), PlanError> {
+    if append_only {
+        return Ok(());
+    }
+    let (visible, hidden) = layout.columns.split_at(layout.visible);
+    if let Some((_, field)) = visible.iter().find(|(_, f)| f.name() == CHANGE_COLUMN) {
+        let message = format!("column name \"{}\" is that of the kind of change", field.name());
+        return Err(PlanError::invalid(SqlState::DUPLICATE_COLUMN, message, Span::empty())
+            .with_hint("Rows that can change are delivered with it; rename the column with AS."));
+    }
+    if !hidden.is_empty() {
+        let message = format!(
+            "a sink of connector \"{connector}\" needs the columns that its rows are grouped by"
+        );
+        return Err(PlanError::unsupported(message, Span::empty()).with_hint(
+            "Its rows can change, and say by these columns which row does: add them to the \
+             SELECT list, or use EMIT ON WINDOW CLOSE.",
+        ));
+    }
+    Ok(())
 }
 
 /// A view's contents are kept; a sink's rows are not.

@@ -31,7 +31,7 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{Distinct, LogicalPlan};
 use sqlparser::ast::{self, Spanned};
 use sqlparser::tokenizer::Span;
-use tidemill_types::plan::{EmitMode, FragmentGraph};
+use tidemill_types::plan::{EmitMode, FragmentGraph, SinkLog};
 use tidemill_types::{Diagnostic, ObjectId, Options};
 
 use crate::bind::{BindInput, BoundQuery, CatalogTables, bind_query};
@@ -73,8 +73,17 @@ impl std::fmt::Debug for JobInput<'_> {
 /// Where the rows go.
 #[derive(Clone, Copy, Debug)]
 pub enum JobTarget<'a> {
-    MaterializedView { id: ObjectId },
-    Sink { id: ObjectId, name: &'a str, connector: &'a str, options: &'a Options },
+    MaterializedView {
+        id: ObjectId,
+    },
+    Sink {
+        id: ObjectId,
+        name: &'a str,
+        connector: &'a str,
+        options: &'a Options,
+        /// As the connector says; `None`: it has no log.
+        log: Option<SinkLog>,
+    },
 }
 
 /// A job, ready to be deployed.

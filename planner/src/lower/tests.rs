@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use arrow::datatypes::{DataType, Field, TimeUnit};
-use tidemill_types::plan::wire;
-use tidemill_types::{OnError, SqlState};
+use tidemill_types::plan::{SinkLog, wire};
+use tidemill_types::{OnError, SqlState, TableId};
 
 use super::*;
 use crate::catalog::{
@@ -425,8 +425,13 @@ Fragment 0 => exchange 0 by hash of window_start
 #[test]
 fn a_sink_of_plain_rows_needs_no_row_ids() {
     let options = Options::new();
-    let target =
-        JobTarget::Sink { id: ObjectId(7), name: "k", connector: "blackhole", options: &options };
+    let target = JobTarget::Sink {
+        id: ObjectId(7),
+        name: "k",
+        connector: "blackhole",
+        options: &options,
+        log: None,
+    };
     let job = plan("SELECT auction, price FROM bid", EmitMode::OnUpdate, target).unwrap();
     assert_eq!(job.key, Vec::<usize>::new());
     assert!(job.append_only);
@@ -435,6 +440,37 @@ fn a_sink_of_plain_rows_needs_no_row_ids() {
     let job =
         plan("SELECT count(*) FROM bid GROUP BY channel", EmitMode::OnUpdate, target).unwrap();
     assert_eq!((job.visible.fields().len(), job.key), (1, vec![1]));
+}
+
+#[test]
+fn a_logged_sink_has_a_state_table_and_tells_its_changes() {
+    let options = Options::new();
+    let log = SinkLog {
+        lanes: 2,
+        incarnation: 7,
+        rolling_rows: 1,
+        rolling_bytes: 1,
+        memory_bytes: 1,
+        max_bytes: 1,
+    };
+    let target = JobTarget::Sink {
+        id: ObjectId(7),
+        name: "k",
+        connector: "file",
+        options: &options,
+        log: Some(log),
+    };
+    let job = plan("SELECT auction, price FROM bid", EmitMode::OnUpdate, target).unwrap();
+    assert_eq!(job.graph.number_tables(TableId(3)).1, TableId(4));
+    assert!(explain(&job.graph).contains("k (file); log of 2 lanes"), "{}", explain(&job.graph));
+
+    let refused = |sql: &str| plan(sql, EmitMode::OnUpdate, target).unwrap_err().state().code();
+    assert_eq!(refused("SELECT count(*) FROM bid GROUP BY channel"), "0A000");
+    assert_eq!(refused("SELECT channel, count(*) AS tm_op FROM bid GROUP BY channel"), "42701");
+    let keyed = "SELECT channel, count(*) FROM bid GROUP BY channel";
+    assert_eq!(plan(keyed, EmitMode::OnUpdate, target).unwrap().key, [0]);
+    let added = plan("SELECT price AS tm_op FROM bid", EmitMode::OnUpdate, target);
+    assert!(added.is_ok(), "rows that are only added have no such column");
 }
 
 #[test]

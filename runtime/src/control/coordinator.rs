@@ -1,13 +1,14 @@
-//! The coordinator thread: ticks the clock and handles what workers and the
-//! storage thread report.
+//! The coordinator thread: ticks the clock and handles what workers, the storage
+//! thread and the delivery thread report.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use tidemill_types::{Epoch, EventTime};
 
+use super::delivery::DeliveryWork;
 use super::durable::{JobImage, StorageWork};
-use super::engine::{Engine, RETENTION, State};
+use super::engine::{Engine, Job, RETENTION, State};
 use super::progress::Completion;
 use super::status::JobState;
 use crate::source::leaf::EpochEnd;
@@ -55,20 +56,7 @@ impl Engine {
         let epoch = state.epoch;
         state.ticks.push_back((epoch, now));
         for (id, job) in &mut state.jobs {
-            if job.ticks() && job.progress.tick(epoch) {
-                // Epochs that nobody can see are no state to go on from.
-                let level = job.progress.is_level();
-                let due = job.checkpoints.as_mut().filter(|c| level && c.is_due(now));
-                let checkpoint = due.is_some();
-                let mut stop = false;
-                if let Some(checkpoints) = due {
-                    checkpoints.begin(epoch);
-                    stop = checkpoints.is_stopping();
-                }
-                if stop {
-                    job.stopped_after = Some(epoch);
-                }
-                let end = EpochEnd { epoch, now, checkpoint, stop };
+            if let Some(end) = job.end_epoch(epoch, now) {
                 for worker in 0..job.workers {
                     self.command(worker, Command::EndEpoch { job: *id, end });
                 }
@@ -117,10 +105,16 @@ impl Engine {
                 if let Err(error) = &outcome {
                     tracing::error!(%job, %epoch, %error, "a checkpoint failed");
                 }
-                let entry = state.jobs.get_mut(&job).and_then(|j| j.checkpoints.as_mut());
-                if let Some(checkpoints) = entry {
+                if let Some(entry) = state.jobs.get_mut(&job)
+                    && let Some(checkpoints) = entry.checkpoints.as_mut()
+                {
                     let error = outcome.err().map(|e| e.to_string());
+                    let committed = error.is_none();
                     let refused = checkpoints.stored(epoch, self.0.clock.now(), error);
+                    if committed {
+                        entry.sinks.committed(epoch);
+                        self.deliver(DeliveryWork::Committed { job, epoch });
+                    }
                     self.after_commit(state, job, refused);
                 }
                 self.0.removed.notify_all();
@@ -140,6 +134,11 @@ impl Engine {
             }
             Report::Failed { job, worker, error } => {
                 tracing::error!(%job, %worker, %error, "job failed");
+                self.fail(state, job, &error);
+            }
+            Report::Delivered { job, epoch } => self.after_delivery(state, job, epoch),
+            Report::SinkFailed { job, error } => {
+                tracing::error!(%job, %error, "a sink cannot deliver");
                 self.fail(state, job, &error);
             }
             Report::Removed { job, .. } => {
@@ -163,8 +162,8 @@ impl Engine {
         for (epoch, completion) in entry.progress.report(report) {
             let ended = completion == Completion::Finished;
             if let Some(checkpoints) = &mut entry.checkpoints
-                && completion != Completion::CatchingUp
-                && let Some(summary) = entry.progress.at(epoch)
+                && (completion != Completion::CatchingUp || !entry.sinks.is_empty())
+                && let Some(summary) = entry.progress.ended(epoch)
             {
                 let image = JobImage::of(summary, entry.workers as u32, ended);
                 if let Some(changes) = checkpoints.complete(&image) {
@@ -197,5 +196,35 @@ impl Engine {
             self.store(StorageWork::ReserveEpochs);
         }
         left > 0
+    }
+}
+
+impl Job {
+    /// The clock has ticked: whether the job is to end `epoch` now, and how.
+    fn end_epoch(&mut self, epoch: Epoch, now: EventTime) -> Option<EpochEnd> {
+        if !self.ticks() {
+            return None;
+        }
+        // Epochs that nobody can see are no state for a view to go on from. A sink is
+        // not looked at, and must be able to pass on what it catches up with.
+        let sink = !self.sinks.is_empty();
+        let level = sink || self.progress.is_level();
+        let filling = sink && self.sinks.are_filling();
+        let checkpoints = self.checkpoints.as_mut();
+        let due = checkpoints.filter(|c| level && c.is_due(now, filling));
+        // More rows would find no room before a checkpoint has made some.
+        let held_back = due.is_none() && sink && self.sinks.are_full();
+        if held_back || !self.progress.tick(epoch) {
+            return None;
+        }
+        let mut end = EpochEnd { epoch, now, checkpoint: due.is_some(), stop: false };
+        if let Some(checkpoints) = due {
+            checkpoints.begin(epoch);
+            end.stop = checkpoints.is_stopping();
+        }
+        if end.stop {
+            self.stopped_after = Some(epoch);
+        }
+        Some(end)
     }
 }

@@ -6,6 +6,8 @@
 //!  durable ◄── committed ◄── storage thread: upload, commit, ingest
 //! ```
 //!
+//! What is committed of a sink's log is then delivered ([`super::delivery`]).
+//!
 //! One checkpoint of a job is under way at a time. Deltas wait here by epoch until
 //! the epoch is complete on every worker; what a failed commit was to store stays
 //! with the storage thread and becomes part of the next one.
@@ -226,8 +228,11 @@ impl JobCheckpoints {
     }
 
     /// Whether the epoch that a tick at `now` begins to end is to be a checkpoint.
-    pub fn is_due(&self, now: EventTime) -> bool {
-        self.under_way.is_none() && (self.requested || now >= self.next_at)
+    /// `early`: it should be, although its time has not come; while the store fails
+    /// that is not a reason to ask it more often.
+    pub fn is_due(&self, now: EventTime, early: bool) -> bool {
+        let early = early && self.last_error.is_none();
+        self.under_way.is_none() && (self.requested || early || now >= self.next_at)
     }
 
     /// The barrier of the checkpoint is on its way.
@@ -327,9 +332,9 @@ mod tests {
     #[test]
     fn one_checkpoint_at_a_time_and_an_interval_between() {
         let mut job = JobCheckpoints::new(10, 100, None);
-        assert!(!job.is_due(109) && job.is_due(110));
+        assert!(!job.is_due(109, false) && job.is_due(109, true) && job.is_due(110, false));
         job.begin(Epoch(5));
-        assert!(!job.is_due(200), "one is under way");
+        assert!(!job.is_due(200, true), "one is under way");
         assert!(job.complete(&image(4, false)).is_none());
         job.add(Epoch(5), vec![Delta::default()]);
         job.add(Epoch(6), vec![Delta::default()]);
@@ -337,7 +342,7 @@ mod tests {
         assert!(job.is_committing() && job.durable().is_none());
         job.stored(Epoch(5), 120, None);
         assert_eq!((job.durable(), job.is_committing()), (Some(Epoch(5)), false));
-        assert!(!job.is_due(129) && job.is_due(130));
+        assert!(!job.is_due(129, false) && job.is_due(130, false));
     }
 
     #[test]
@@ -347,12 +352,12 @@ mod tests {
         let enough = job.request();
         job.complete(&image(1, false));
         job.stored(Epoch(1), 1, None);
-        assert!(job.attempts() < enough && job.is_due(2));
+        assert!(job.attempts() < enough && job.is_due(2, false));
         job.begin(Epoch(2));
         job.complete(&image(2, false));
         job.stored(Epoch(2), 2, Some("the store is down".into()));
         assert_eq!(job.attempts(), enough);
-        assert_eq!((job.durable(), job.is_due(3)), (Some(Epoch(1)), false));
+        assert_eq!((job.durable(), job.is_due(3, true)), (Some(Epoch(1)), false));
     }
 
     #[test]

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -24,17 +24,20 @@ use tidemill_types::{
 };
 use tokio::sync::watch;
 
+use super::delivery::{Delivery, DeliveryWork};
 use super::durable::{Durability, JobCheckpoints, JobImage, StorageWork, run_storage};
 use super::pin::EpochPin;
 use super::progress::{EpochSummary, JobProgress, common_epoch};
 use super::redeploy::Return;
 use super::restart::{RestartStrategy, Restarts};
+use super::sinks::JobSinks;
 use super::status::{JobKind, JobSnapshot, JobState, JobStatus, WorkerSnapshot};
 use crate::clock::Clock;
 use crate::error::{EngineError, JobError};
 use crate::exchange::sender::Traffic;
 use crate::exchange::{RingReceiver, RingSender, Waker, ring};
 use crate::operators::Counters;
+use crate::sink_log::SinkProgress;
 use crate::source::Boundaries;
 use crate::source::leaf::SplitStart;
 use crate::worker::deploy::{Deployment, Environment, OpenedSource, RestoredJob};
@@ -86,6 +89,8 @@ pub struct Engine(pub(super) Arc<Inner>);
 pub(super) struct Inner {
     /// To the storage thread; `None`: nothing is ever made durable.
     pub(super) storage: Option<Mutex<Sender<StorageWork>>>,
+    /// To the delivery thread; `None`: there are no logs to deliver from.
+    pub(super) delivery: Option<DeliveryHandle>,
     /// Between two checkpoints of a job, in microseconds.
     pub(super) checkpoint_interval: EventTime,
     pub(super) config: EngineConfig,
@@ -98,6 +103,12 @@ pub(super) struct Inner {
     /// Counts changes of what is visible, for those who wait.
     pub(super) changes: watch::Sender<u64>,
     pub(super) threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+pub(super) struct DeliveryHandle {
+    pub(super) work: Mutex<Sender<DeliveryWork>>,
+    /// Ends what is being delivered.
+    pub(super) stopped: Arc<AtomicBool>,
 }
 
 pub(super) struct WorkerHandle {
@@ -124,6 +135,8 @@ pub(super) struct Job {
     pub(super) sources: Vec<ObjectId>,
     pub(super) progress: JobProgress,
     pub(super) checkpoints: Option<JobCheckpoints>,
+    /// Those with a log.
+    pub(super) sinks: JobSinks,
     pub(super) status: watch::Sender<JobStatus>,
     pub(super) restarts: Restarts,
     /// Of the failure that it was started again after.
@@ -182,6 +195,23 @@ impl Engine {
                     .spawn(move || run_storage(store, &receiver, &reports))?,
             );
         }
+        let mut delivery = None;
+        if let Some(backend) = &environment.backend {
+            let (work, receiver) = channel();
+            let stopped = Arc::new(AtomicBool::new(false));
+            let run = Delivery::new(
+                Arc::clone(backend),
+                Arc::clone(&clock),
+                report_sender.clone(),
+                Arc::clone(&stopped),
+            );
+            delivery = Some(DeliveryHandle { work: Mutex::new(work), stopped });
+            threads.push(
+                std::thread::Builder::new()
+                    .name("delivery".into())
+                    .spawn(move || run.run(&receiver))?,
+            );
+        }
         for i in 0..config.workers.max(1) {
             let (commands, receiver) = channel();
             let waker = Waker::default();
@@ -198,6 +228,7 @@ impl Engine {
         }
         let engine = Engine(Arc::new(Inner {
             storage,
+            delivery,
             checkpoint_interval,
             config,
             environment,
@@ -260,11 +291,13 @@ impl Engine {
             return self.restore_finished(spec, &graph, tables, &image);
         }
         let opened = self.open_sources(&graph, spec.restored.as_ref())?;
+        let sinks = self.open_sinks(&graph, &tables, spec.restored.is_none())?;
+        let committed = spec.restored.as_ref().map(|image| image.epoch);
         let mut state = self.0.state.lock();
         let sources: Vec<ObjectId> = opened.iter().map(|o| o.object).collect();
         let restored = spec.restored.as_ref().map(|image| Arc::new(RestoredJob::from(image)));
         let plan: Arc<[u8]> = spec.plan.clone().into();
-        let entry = self.new_job(spec, &graph, sources);
+        let entry = Job { sinks: sinks.clone(), ..self.new_job(spec, &graph, sources) };
         let Some(entry) = register(&mut state, entry) else { return Ok(()) };
         let sources_by_operator: HashMap<OperatorId, OpenedSource> = opened
             .into_iter()
@@ -275,7 +308,9 @@ impl Engine {
             })
             .collect();
         state.jobs.insert(job, entry);
-        let share = Share { job, workers, plan, tables: Arc::new(tables), restored };
+        self.begin_delivery(job, &sinks, committed);
+        let (tables, sinks) = (Arc::new(tables), sinks.progress());
+        let share = Share { job, workers, plan, tables, sinks, restored };
         self.deploy(&share, &graph, &sources_by_operator);
         Ok(())
     }
@@ -306,6 +341,7 @@ impl Engine {
             finished_at: status.state.is_final().then_some(now),
             progress,
             checkpoints,
+            sinks: JobSinks::default(),
             status: watch::Sender::new(status),
             restarts: Restarts::new(self.0.config.restart),
             last_error: None,
@@ -332,6 +368,7 @@ impl Engine {
         image: &JobImage,
     ) -> Result<(), JobError> {
         let workers = self.parts(spec.parallelism);
+        let sinks = self.open_sinks(graph, &tables, false)?;
         let tables = Arc::new(tables);
         for worker in 0..workers as u32 {
             let deployment = Deployment {
@@ -343,6 +380,7 @@ impl Engine {
                 senders: HashMap::new(),
                 receivers: HashMap::new(),
                 tables: Arc::clone(&tables),
+                sinks: sinks.progress(),
                 restored: Some(Arc::new(RestoredJob::from(image))),
                 environment: self.0.environment.clone(),
             };
@@ -352,7 +390,9 @@ impl Engine {
         let id = spec.job;
         let mut job = self.new_job(spec, graph, Vec::new());
         (job.removing, job.removed) = (true, workers);
+        job.sinks = sinks.clone();
         state.jobs.insert(id, job);
+        self.begin_delivery(id, &sinks, Some(image.epoch));
         Ok(())
     }
 
@@ -421,6 +461,7 @@ impl Engine {
                 senders,
                 receivers,
                 tables: Arc::clone(&share.tables),
+                sinks: Arc::clone(&share.sinks),
                 restored: share.restored.clone(),
                 environment: self.0.environment.clone(),
             };
@@ -453,6 +494,7 @@ impl Engine {
         }
         state.jobs.remove(&job);
         drop(state);
+        self.deliver(DeliveryWork::Forget { job });
         self.store(StorageWork::Forget { job });
         self.announce();
         Ok(())
@@ -559,9 +601,11 @@ impl Engine {
                 let mut state = self.0.state.lock();
                 let mut progress = state.progress_of(jobs)?;
                 if others {
-                    let there = state.jobs.values().filter(|j| j.returning.is_none());
-                    let readable = there.map(|j| &j.progress).filter(|p| p.newest().is_some());
-                    progress.extend(readable);
+                    // Nobody reads a sink, and one that waits for room must not hold up
+                    // those who read.
+                    let views = state.jobs.values().filter(|j| j.spec.kind != JobKind::Sink);
+                    let there = views.filter(|j| j.returning.is_none()).map(|j| &j.progress);
+                    progress.extend(there.filter(|p| p.newest().is_some()));
                 }
                 if let Some(epoch) = common_epoch(&progress, min, state.epoch) {
                     *state.pins.entry(epoch).or_default() += 1;
@@ -652,6 +696,10 @@ impl Engine {
             self.command(worker, Command::Stop);
         }
         self.store(StorageWork::Stop);
+        if let Some(delivery) = &self.0.delivery {
+            delivery.stopped.store(true, Ordering::Relaxed);
+        }
+        self.deliver(DeliveryWork::Stop);
         self.0.removed.notify_all();
         self.announce();
         for thread in std::mem::take(&mut *self.0.threads.lock()) {
@@ -680,6 +728,7 @@ struct Share {
     workers: usize,
     plan: Arc<[u8]>,
     tables: Arc<BTreeMap<OperatorId, TableId>>,
+    sinks: Arc<BTreeMap<OperatorId, Arc<SinkProgress>>>,
     restored: Option<Arc<RestoredJob>>,
 }
 
@@ -745,6 +794,8 @@ impl Job {
             finished_at: self.finished_at,
             parallelism: self.workers as u32,
             durable: self.checkpoints.as_ref().and_then(JobCheckpoints::durable),
+            delivered_epoch: self.sinks.delivered(),
+            delivery_error: self.sinks.failure(),
             summary: self
                 .progress
                 .at(epoch)

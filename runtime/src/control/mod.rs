@@ -2,15 +2,18 @@
 //!
 //! `progress` decides about one job's epochs and is pure; `engine` holds the
 //! state and deploys, `coordinator` ticks and handles reports, `durable` takes a job
-//! from checkpoint to checkpoint; `status` is what others are told.
+//! from checkpoint to checkpoint, and `delivery` what it has logged for a sink on from
+//! there; `status` is what others are told.
 
 mod coordinator;
+mod delivery;
 mod durable;
 mod engine;
 mod pin;
 pub mod progress;
 mod redeploy;
 mod restart;
+mod sinks;
 mod status;
 mod unstarted;
 

@@ -88,6 +88,8 @@ pub struct JobProgress {
     workers: usize,
     in_flight: VecDeque<InFlight>,
     history: VecDeque<Arc<EpochSummary>>,
+    /// The last epochs while the job catches up, as many as may end at once.
+    unseen: VecDeque<Arc<EpochSummary>>,
     caught_up: bool,
     closed: bool,
 }
@@ -105,6 +107,7 @@ impl JobProgress {
             workers,
             in_flight: VecDeque::new(),
             history: VecDeque::new(),
+            unseen: VecDeque::new(),
             caught_up: false,
             closed: false,
         }
@@ -149,7 +152,12 @@ impl JobProgress {
         let end = flight.reports.iter().all(|r| r.end);
         let aligned = flight.reports.iter().all(|r| r.aligned);
         self.caught_up |= aligned || end;
-        if self.closed || !self.caught_up {
+        if self.closed {
+            return Completion::CatchingUp;
+        }
+        if !self.caught_up {
+            self.unseen.truncate(EPOCHS_IN_FLIGHT_MAX - 1);
+            self.unseen.push_front(Arc::new(summarize(flight)));
             return Completion::CatchingUp;
         }
         self.history.push_back(Arc::new(summarize(flight)));
@@ -199,6 +207,13 @@ impl JobProgress {
     pub fn at(&self, epoch: Epoch) -> Option<&Arc<EpochSummary>> {
         let after = self.history.partition_point(|s| s.epoch <= epoch);
         self.history.get(after.checked_sub(1)?)
+    }
+
+    /// What the job had done by `epoch`, which has just ended, seen or not.
+    #[must_use]
+    pub fn ended(&self, epoch: Epoch) -> Option<&Arc<EpochSummary>> {
+        let seen = self.history.iter().rev().take(EPOCHS_IN_FLIGHT_MAX);
+        seen.chain(&self.unseen).find(|s| s.epoch == epoch)
     }
 
     /// Forgets epochs that nobody can ask for: those before the newest one that
@@ -285,10 +300,13 @@ mod tests {
         let hidden = [(Epoch(1), Completion::CatchingUp)];
         assert_eq!(job.report(report(1, 1, false, false)), hidden);
         assert_eq!(job.newest(), None);
+        assert_eq!(job.ended(Epoch(1)).map(|s| s.epoch), Some(Epoch(1)));
         job.tick(Epoch(2));
         job.report(report(0, 2, true, false));
         let visible = [(Epoch(2), Completion::Visible)];
         assert_eq!(job.report(report(1, 2, true, false)), visible);
+        let ended = |epoch| job.ended(Epoch(epoch)).map(|s| s.epoch.0);
+        assert_eq!([ended(1), ended(2), ended(3)], [Some(1), Some(2), None]);
     }
 
     #[test]

@@ -114,10 +114,14 @@ impl Engine {
     }
 
     /// The storage thread has answered: a job that was waiting for it goes off its
-    /// workers, or has its commit tried again.
+    /// workers; a last checkpoint that it could not store is offered again.
     pub(super) fn after_commit(&self, state: &mut State, job: JobId, image: Option<JobImage>) {
         let now = self.0.clock.now();
         let Some(entry) = state.jobs.get_mut(&job) else { return };
+        if let Some(last) = image.as_ref().filter(|image| image.finished) {
+            // No other checkpoint will follow.
+            entry.commit_again = Some((now + COMMIT_AGAIN_AFTER, last.clone()));
+        }
         let Some(parallelism) = entry.rescaling else { return };
         if entry.status.borrow().state.is_final() {
             entry.rescaling = None;

@@ -76,6 +76,11 @@ pub struct JobSnapshot {
     pub parallelism: u32,
     /// The epoch of its last committed checkpoint.
     pub durable: Option<Epoch>,
+    /// Of a sink with a log: everything up to this epoch is at its destination. After
+    /// the job has finished it may still be behind [`JobSnapshot::durable`].
+    pub delivered_epoch: Option<Epoch>,
+    /// Why it is not delivered any further; it is tried again.
+    pub delivery_error: Option<Diagnostic>,
     /// What it had done by that epoch; empty before its first.
     pub summary: EpochSummary,
 }

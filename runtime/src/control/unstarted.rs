@@ -5,6 +5,7 @@ use tidemill_types::Diagnostic;
 use super::engine::{Engine, Job, JobSpec};
 use super::progress::JobProgress;
 use super::restart::Restarts;
+use super::sinks::JobSinks;
 use super::status::{JobState, JobStatus};
 use crate::error::EngineError;
 
@@ -32,6 +33,7 @@ impl Engine {
             sources: Vec::new(),
             progress,
             checkpoints: None,
+            sinks: JobSinks::default(),
             restarts: Restarts::new(self.0.config.restart),
             last_error: None,
             returning: None,

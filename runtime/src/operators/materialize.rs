@@ -21,9 +21,9 @@ use arrow::datatypes::{DataType, SchemaRef};
 use tidemill_storage::state::{Delta, Family, KeyCodec, StateTable, ValueCodec};
 use tidemill_storage::views::{ViewError, ViewSchema, ViewWriter};
 use tidemill_types::plan::Distribution;
-use tidemill_types::vnode::{EMPTY_KEY_HASH, hash_columns, hash_of_vnode};
 use tidemill_types::{ChangeBatch, Epoch};
 
+use super::placement::{Placement, pick};
 use super::{Barrier, BuildContext, Counters, Operator, OperatorError, Output, Restored, Step};
 
 #[derive(Debug)]
@@ -44,15 +44,7 @@ struct Layout {
     key: Vec<usize>,
     value: Vec<usize>,
     append_only: bool,
-    vnode: VnodeOf,
-}
-
-#[derive(Debug)]
-enum VnodeOf {
-    /// The hash of these columns.
-    Columns(Vec<usize>),
-    /// A constant.
-    Hash(u64),
+    placement: Placement,
 }
 
 impl Materialize {
@@ -96,28 +88,11 @@ impl Layout {
     ) -> Self {
         let key = if append_only { Vec::new() } else { key.to_vec() };
         let value = (0..schema.fields().len()).filter(|c| !key.contains(c)).collect();
-        let vnode = match distribution {
-            _ if append_only => VnodeOf::Hash(hash_of_vnode(cx.vnodes.range(cx.worker).start)),
-            Distribution::Hash(columns) => VnodeOf::Columns(columns.clone()),
-            Distribution::Single => VnodeOf::Hash(EMPTY_KEY_HASH),
-            // Keyed by where the row was read, so the key decides; a reader of
-            // another split never meets it.
-            Distribution::Split => VnodeOf::Hash(hash_of_vnode(cx.vnodes.range(cx.worker).start)),
+        let placement = match append_only {
+            true => Placement::at_writer(cx),
+            false => Placement::of(distribution, cx),
         };
-        Layout { schema: Arc::clone(schema), key, value, append_only, vnode }
-    }
-
-    fn hashes(&self, rows: &RecordBatch) -> Result<Vec<u64>, OperatorError> {
-        match &self.vnode {
-            VnodeOf::Hash(hash) => Ok(vec![*hash; rows.num_rows()]),
-            VnodeOf::Columns(columns) => {
-                let columns = pick(rows, columns);
-                let mut hashes = Vec::new();
-                hash_columns(&columns, rows.num_rows(), &mut hashes)
-                    .map_err(|e| OperatorError::internal(e.to_string()))?;
-                Ok(hashes)
-            }
-        }
+        Layout { schema: Arc::clone(schema), key, value, append_only, placement }
     }
 
     /// A row of the view from its stored parts.
@@ -175,7 +150,7 @@ impl Operator for Materialize {
                 let ordinals = (ordinal..ordinal + rows as i64).collect::<Vec<_>>();
                 ordinal += rows as i64;
                 let keys = [epochs, Arc::new(Int64Array::from(ordinals)) as ArrayRef];
-                let hashes = self.layout.hashes(&saved.rows)?;
+                let hashes = self.layout.placement.hashes(&saved.rows)?;
                 let values = pick(&saved.rows, &self.layout.value);
                 self.table.write(delta, None, &hashes, &keys, &values)?;
                 continue;
@@ -188,11 +163,12 @@ impl Operator for Materialize {
                     (filter_record_batch(&saved.rows, &not(&dead)?)?, Some(gone))
                 }
             };
-            let hashes = self.layout.hashes(&kept)?;
+            let hashes = self.layout.placement.hashes(&kept)?;
             let (keys, values) = (pick(&kept, &self.layout.key), pick(&kept, &self.layout.value));
             self.table.write(delta, None, &hashes, &keys, &values)?;
             if let Some(gone) = gone {
-                let (hashes, keys) = (self.layout.hashes(&gone)?, pick(&gone, &self.layout.key));
+                let (hashes, keys) =
+                    (self.layout.placement.hashes(&gone)?, pick(&gone, &self.layout.key));
                 self.table.delete(delta, None, &hashes, &keys)?;
             }
         }
@@ -218,10 +194,6 @@ impl Operator for Materialize {
     fn state_bytes(&self) -> usize {
         0
     }
-}
-
-fn pick(rows: &RecordBatch, columns: &[usize]) -> Vec<ArrayRef> {
-    columns.iter().map(|c| Arc::clone(rows.column(*c))).collect()
 }
 
 fn failed(error: &ViewError) -> OperatorError {

@@ -27,6 +27,7 @@ mod assign;
 mod error;
 mod filter;
 mod materialize;
+mod placement;
 mod project;
 mod sink;
 
@@ -42,6 +43,7 @@ use tidemill_types::plan::{self, ChangelogKind};
 use tidemill_types::short_circuit::short_circuit;
 use tidemill_types::{ChangeBatch, Epoch, EventTime, ObjectId, TableId, VnodeMap, WorkerIndex};
 
+use crate::sink_log::SinkProgress;
 pub use error::OperatorError;
 
 /// Whether an operator has said everything that a call owed.
@@ -218,6 +220,8 @@ pub struct BuildContext<'a> {
     pub table: TableId,
     pub views: OpenView<'a>,
     pub sinks: OpenSink<'a>,
+    /// Of a sink with a log; `None`: the node is no such sink.
+    pub(crate) sink_progress: Option<Arc<SinkProgress>>,
     /// Checkpoints will be taken.
     pub durable: bool,
     /// Rows of an emitted batch, at most (at least 1). Batches that are passed
@@ -280,6 +284,9 @@ pub fn build(
             input,
             cx,
         )?),
-        plan::Operator::Sink(spec) => Box::new(sink::Sink::new(spec, input, cx)?),
+        plan::Operator::Sink(spec) => match &spec.log {
+            None => Box::new(sink::Direct::new(spec, input, cx)?),
+            Some(log) => Box::new(sink::Logged::new(spec, *log, &node.properties, input, cx)?),
+        },
     })
 }

@@ -5,7 +5,8 @@
 //! to the boundary that all jobs agree on ([`super::boundaries`]) and no further;
 //! when every split stands there, the barrier goes out with the minimum of the
 //! splits' watermarks. Otherwise the splits are read round robin, one batch a
-//! call.
+//! call, unless the job has a sink whose rows have filled the memory that they may
+//! wait in.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use super::boundaries::{Allowance, SourceBoundaries};
 use super::decode::{Decoder, split_records};
 use crate::error::JobError;
 use crate::operators::Barrier;
+use crate::sink_log::SinkProgress;
 
 /// How far a split has been read.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -93,6 +95,8 @@ pub struct SourceLeaf {
     /// An epoch that was to be the last has ended.
     stopped: bool,
     batch_rows: usize,
+    /// The job's sinks that rows may wait in.
+    sinks: Vec<Arc<SinkProgress>>,
     polls: u64,
 }
 
@@ -119,6 +123,9 @@ pub struct LeafContext {
     pub splits: Vec<SplitStart>,
     pub boundaries: Arc<SourceBoundaries>,
     pub batch_rows: usize,
+    /// The job's sinks with a log: while one is full, no more is read than a running
+    /// epoch needs to end.
+    pub(crate) sinks: Vec<Arc<SinkProgress>>,
 }
 
 impl std::fmt::Debug for LeafContext {
@@ -175,6 +182,7 @@ impl SourceLeaf {
             due: VecDeque::new(),
             stopped: false,
             batch_rows: context.batch_rows,
+            sinks: context.sinks.clone(),
             polls: 0,
         })
     }
@@ -192,6 +200,7 @@ impl SourceLeaf {
         self.polls += 1;
         match self.due.front().copied() {
             Some(end) => self.poll_sealing(end, now),
+            None if self.sinks.iter().any(|s| s.is_full()) => Ok(Polled::Idle { ready_at: None }),
             None => self.poll_open(now),
         }
     }

@@ -20,6 +20,7 @@ use crate::control::JobImage;
 use crate::error::JobError;
 use crate::exchange::{ExchangeReceiver, ExchangeSender, RingReceiver, RingSender};
 use crate::operators::{self, BuildContext, Counters, OperatorError, Restored};
+use crate::sink_log::SinkProgress;
 use crate::source::SourceLeaf;
 use crate::source::boundaries::SourceBoundaries;
 use crate::source::leaf::{LeafContext, SplitStart};
@@ -49,6 +50,8 @@ pub struct Deployment {
     pub receivers: HashMap<ExchangeId, Vec<RingReceiver>>,
     /// The state tables of operators that have some.
     pub tables: Arc<BTreeMap<OperatorId, TableId>>,
+    /// The job's sinks with a log, by operator.
+    pub(crate) sinks: Arc<BTreeMap<OperatorId, Arc<SinkProgress>>>,
     /// Where the job goes on; `None`: it begins.
     pub restored: Option<Arc<RestoredJob>>,
     pub environment: Environment,
@@ -190,6 +193,7 @@ impl Deployment {
                 splits: splits.cloned().collect(),
                 boundaries: Arc::clone(&opened.boundaries),
                 batch_rows: self.environment.batch_rows,
+                sinks: self.sinks.values().cloned().collect(),
             },
         )
     }
@@ -219,6 +223,7 @@ impl Deployment {
             table: table.unwrap_or(TableId(0)),
             views: &views,
             sinks: &sinks,
+            sink_progress: self.sinks.get(&node.id).cloned(),
             durable: environment.backend.is_some(),
             batch_rows: environment.batch_rows,
         };

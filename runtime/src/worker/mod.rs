@@ -58,7 +58,7 @@ impl std::fmt::Debug for Command {
     }
 }
 
-/// What workers and the storage thread tell the control.
+/// What workers, the storage thread and the delivery thread tell the control.
 #[derive(Debug)]
 pub enum Report {
     Deployed {
@@ -84,6 +84,16 @@ pub enum Report {
     },
     /// Numbers for epochs to come, or why there are none.
     EpochsReserved(Result<Range<u64>, StorageFailure>),
+    /// Everything up to the epoch that a job's sinks have logged is delivered.
+    Delivered {
+        job: JobId,
+        epoch: Epoch,
+    },
+    /// A sink's rows cannot be delivered, and no more of them may wait.
+    SinkFailed {
+        job: JobId,
+        error: JobError,
+    },
 }
 
 /// A worker's share of an epoch.

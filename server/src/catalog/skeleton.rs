@@ -62,12 +62,6 @@ impl Skeleton {
             .filter_map(|o| Some(SkeletonSource { operator: o.operator, source: o.source? }))
     }
 
-    /// How many state tables there are.
-    #[must_use]
-    pub fn tables(&self) -> u32 {
-        self.0.iter().map(|o| o.tables).sum()
-    }
-
     /// Line by line what this skeleton has and `planned` has not (`-`), and the
     /// other way round (`+`); empty where they are equal.
     #[must_use]
@@ -102,15 +96,19 @@ fn stateful(fragment: &Fragment, node: &Node) -> Option<StatefulOperator> {
             let detail = format!("columns {key:?} {value:?}, append-only: {}", view.append_only);
             (types(rows, &key), types(rows, &value), detail)
         }
-        // Time operators and filters keep nothing between epochs; a sink's rows are
-        // the connector's.
+        Operator::Sink(sink) => {
+            // Without a log its rows are the connector's.
+            let log = sink.log.as_ref()?;
+            let detail = format!("log of {} lanes, incarnation {}", log.lanes, log.incarnation);
+            (Vec::new(), types(&input?.schema, &sink.columns), detail)
+        }
+        // Time operators and filters keep nothing between epochs.
         Operator::ExchangeInput { .. }
         | Operator::Filter { .. }
         | Operator::Project { .. }
         | Operator::AssignSlices(_)
         | Operator::AssignWindows(_)
-        | Operator::LocalAggregate(_)
-        | Operator::Sink(_) => return None,
+        | Operator::LocalAggregate(_) => return None,
     };
     Some(StatefulOperator {
         operator: node.id,

@@ -78,6 +78,7 @@ fn target(catalog: &Catalog, name: &str) -> CatalogObject {
         job: None,
         connector: "blackhole".to_owned(),
         options: BTreeMap::new(),
+        incarnation: 1,
         schema: columns(),
     });
     object(catalog.new_object_id(), name, &[], kind)

@@ -18,6 +18,12 @@ use crate::catalog::{Catalog, CatalogError, IfTaken};
 
 type Result<T> = std::result::Result<T, Diagnostic>;
 
+/// Microseconds since the Unix epoch: no sink of another data directory has the same.
+pub(super) fn new_incarnation() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |d| u64::try_from(d.as_micros()).unwrap_or(u64::MAX))
+}
+
 fn command(tag: &str) -> Result<Execution> {
     Ok(Execution::Command { tag: tag.to_owned() })
 }
@@ -64,6 +70,7 @@ impl SqlSession {
                     job: None,
                     connector: sink.connector,
                     options: sink.options,
+                    incarnation: new_incarnation(),
                     schema: sink.schema,
                 });
                 self.register(sink.name, kind, text).await?;

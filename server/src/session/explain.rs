@@ -66,8 +66,13 @@ impl SqlSession {
     fn explain_job(&self, statement: &Statement, text: &StatementText) -> Result<String> {
         let shown = |e: PlanError| e.diagnostic(&text.source);
         let no_options = Options::new();
-        let sink =
-            |name| JobTarget::Sink { id: NO_OBJECT, name, connector: "", options: &no_options };
+        let sink = |name| JobTarget::Sink {
+            id: NO_OBJECT,
+            name,
+            connector: "",
+            options: &no_options,
+            log: None,
+        };
         let planned = match statement {
             Statement::CreateMaterializedView(view) => {
                 let settings = job_settings(&self.settings, &view.options, text)?;

@@ -42,7 +42,7 @@ pub(super) fn columns(show: &Show) -> std::result::Result<SchemaRef, PlanError> 
         ])),
         Show::Connectors => texts_schema(&["name", "kind"]),
         Show::Options { .. } => {
-            texts_schema(&["name", "value", "required", "default_value", "doc"])
+            texts_schema(&["name", "kind", "value", "required", "default_value", "doc"])
         }
         Show::Create { .. } => texts_schema(&["name", "create_statement"]),
         Show::Columns { .. } => describe_columns(),
@@ -225,27 +225,30 @@ fn options(
     connector: &Ident,
 ) -> std::result::Result<Vec<Vec<Option<String>>>, PlanError> {
     let name = fold(connector);
-    let known = facts
-        .options(ConnectorKind::Source, &name)
-        .or_else(|| facts.options(ConnectorKind::Sink, &name))
-        .ok_or_else(|| {
-            PlanError::invalid(
-                SqlState::UNDEFINED_OBJECT,
-                format!("there is no connector \"{name}\""),
-                connector.span,
-            )
-            .with_hint("SHOW CONNECTORS lists the connectors.")
-        })?;
-    let row = |fact: &tidemill_types::OptionFact| {
+    let of = |kind, word| Some((word, facts.options(kind, &name)?));
+    let known: Vec<_> = [of(ConnectorKind::Source, "source"), of(ConnectorKind::Sink, "sink")]
+        .into_iter()
+        .flatten()
+        .collect();
+    if known.is_empty() {
+        return Err(PlanError::invalid(
+            SqlState::UNDEFINED_OBJECT,
+            format!("there is no connector \"{name}\""),
+            connector.span,
+        )
+        .with_hint("SHOW CONNECTORS lists the connectors."));
+    }
+    let row = |kind: &str, fact: &tidemill_types::OptionFact| {
         vec![
             some(fact.name),
+            some(kind),
             some(value_form(fact.kind)),
             some(if fact.required { "yes" } else { "no" }),
             fact.default.map(str::to_owned),
             some(fact.doc),
         ]
     };
-    Ok(known.iter().map(row).collect())
+    Ok(known.iter().flat_map(|(kind, facts)| facts.iter().map(|f| row(kind, f))).collect())
 }
 
 fn value_form(kind: OptionKind) -> String {

@@ -29,6 +29,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use crate::connector::OnError;
 use crate::hidden;
 use crate::ids::{ExchangeId, FragmentId, ObjectId, OperatorId, TableId};
+use crate::vnode::VNODE_COUNT;
 use crate::window::WindowSpec;
 
 /// A whole job.
@@ -116,14 +117,14 @@ impl Operator {
     pub fn state_tables(&self) -> u32 {
         match self {
             Operator::GlobalAggregate(_) | Operator::Materialize(_) => 1,
+            Operator::Sink(sink) => u32::from(sink.log.is_some()),
             Operator::Source(_)
             | Operator::ExchangeInput { .. }
             | Operator::Filter { .. }
             | Operator::Project { .. }
             | Operator::AssignSlices(_)
             | Operator::AssignWindows(_)
-            | Operator::LocalAggregate(_)
-            | Operator::Sink(_) => 0,
+            | Operator::LocalAggregate(_) => 0,
         }
     }
 }
@@ -426,7 +427,8 @@ pub struct Materialize {
     pub append_only: bool,
 }
 
-/// Hands the rows to a sink connector at the end of each epoch.
+/// Hands the rows to a sink connector at the end of each epoch, or puts them into a
+/// log that is delivered after the checkpoint that holds them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Sink {
     pub sink: ObjectId,
@@ -436,6 +438,42 @@ pub struct Sink {
     /// The columns that the user sees, as positions in the input.
     pub columns: Vec<usize>,
     pub key: Vec<usize>,
+    /// `None`: rows are handed over as they come.
+    pub log: Option<SinkLog>,
+}
+
+/// How a sink's rows are logged and cut into parts (files) before they are delivered.
+///
+/// A row's **lane** is that of its vnode: vnodes are dealt to lanes in contiguous
+/// ranges, so lanes stay what they are whatever the number of workers is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SinkLog {
+    /// Between 1 and the number of vnodes; fixed for the sink's life.
+    pub lanes: u32,
+    /// In the names of everything that is delivered: no other sink has this number.
+    pub incarnation: u64,
+    /// A part has at most so many rows.
+    pub rolling_rows: u64,
+    /// A part takes no further row once its rows have so many bytes in the log.
+    pub rolling_bytes: u64,
+    /// Bytes of rows that may wait in memory for a checkpoint, over all workers.
+    pub memory_bytes: u64,
+    /// Bytes of rows that may wait in the log for their delivery.
+    pub max_bytes: u64,
+}
+
+impl SinkLog {
+    /// The lane of a vnode.
+    #[must_use]
+    pub fn lane_of(&self, vnode: u16) -> u32 {
+        u32::from(vnode) * self.lanes / VNODE_COUNT
+    }
+
+    /// The first vnode of a lane, which is below `lanes`.
+    #[must_use]
+    pub fn first_vnode(&self, lane: u32) -> u16 {
+        (lane * VNODE_COUNT).div_ceil(self.lanes) as u16
+    }
 }
 
 /// What was inferred about an operator's output.

@@ -10,6 +10,9 @@
 //! the null text is NULL, a quoted one never is. Records end at a newline, with or
 //! without a carriage return before it. An empty line is not a record, unless
 //! records have one field.
+//!
+//! [`encode`] writes what this reads.
 
 pub mod decode;
+pub mod encode;
 pub mod split;

@@ -1,6 +1,6 @@
-//! Which files may be read.
+//! Which files may be read and written.
 //!
-//! The server reads files with its own rights, so a statement may only name files
+//! The server uses files with its own rights, so a statement may only name files
 //! below directories that the configuration lists (`file_roots`). A path is
 //! checked twice: as it is written, when the source is created, without touching
 //! the disk; and as it resolves, with every `..` and symbolic link followed, when
@@ -12,7 +12,7 @@ use tidemill_types::{Diagnostic, SqlState};
 
 use crate::error::ConnectorError;
 
-/// The directories that may be read below.
+/// The directories that may be used below.
 #[derive(Clone, Debug, Default)]
 pub struct Roots {
     /// As configured, absolute.
@@ -77,6 +77,29 @@ impl Roots {
         Ok(files)
     }
 
+    /// The real path of a directory that [`Roots::check`] has let pass; it is made
+    /// where it is missing. Links are followed before anything is made, so that
+    /// nothing is made outside of the roots.
+    pub fn directory(&self, path: &Path) -> Result<PathBuf, ConnectorError> {
+        let failed = |e: std::io::Error| ConnectorError::Outside {
+            what: format!("cannot use directory \"{}\"", path.display()),
+            cause: e.to_string(),
+        };
+        let below = |real: &Path| match self.real.iter().any(|root| real.starts_with(root)) {
+            true => Ok(()),
+            false => Err(ConnectorError::Options(forbidden(&path.display().to_string()))),
+        };
+        let there = path.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(path);
+        let real = there.canonicalize().map_err(failed)?;
+        if there != path || !real.is_dir() {
+            below(&real)?;
+            std::fs::create_dir_all(path).map_err(failed)?;
+        }
+        let real = path.canonicalize().map_err(failed)?;
+        below(&real)?;
+        Ok(real)
+    }
+
     /// The real path of a file, which must be below a root.
     pub fn resolve(&self, file: &Path) -> Result<PathBuf, ConnectorError> {
         let real = file.canonicalize().map_err(|e| match e.kind() {
@@ -116,7 +139,7 @@ fn normal(path: &Path) -> PathBuf {
 }
 
 fn forbidden(path: &str) -> Diagnostic {
-    let message = format!("path \"{path}\" is not below a directory that may be read");
+    let message = format!("path \"{path}\" is not below a directory that may be used");
     Diagnostic::new(SqlState::INSUFFICIENT_PRIVILEGE, message)
         .with_hint("The server's configuration lists the directories: file_roots.")
 }
@@ -180,6 +203,29 @@ mod tests {
             let path = roots.check(path).unwrap();
             let error = roots.list(&path).unwrap_err();
             assert_eq!(state(error), SqlState::INSUFFICIENT_PRIVILEGE, "{path:?}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn directories_are_made_only_below_the_roots() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("data");
+        fs::create_dir(&root).unwrap();
+        fs::write(root.join("file"), "").unwrap();
+        std::os::unix::fs::symlink(dir.path(), root.join("up")).unwrap();
+        let roots = Roots::new(std::slice::from_ref(&root));
+        let made = roots.directory(&roots.check("a/b").unwrap()).unwrap();
+        assert!(made.is_dir() && made.ends_with("data/a/b"));
+        assert_eq!(roots.directory(&root.join("a/b")).unwrap(), made);
+        for path in ["up", "up/new"] {
+            let error = roots.directory(&roots.check(path).unwrap()).unwrap_err();
+            assert_eq!(state(error), SqlState::INSUFFICIENT_PRIVILEGE, "{path}");
+        }
+        assert!(!dir.path().join("new").exists());
+        for path in ["file", "file/below"] {
+            let error = roots.directory(&roots.check(path).unwrap()).unwrap_err();
+            assert_eq!(state(error), SqlState::IO_ERROR, "{path}");
         }
     }
 

@@ -91,6 +91,7 @@ fn object(object: m::Object) -> Result<Change> {
                 job: job.as_ref().map(|j| j.job),
                 connector: s.connector,
                 options: s.options,
+                incarnation: s.incarnation,
                 schema: to_schema(s.schema)?,
             })
         }

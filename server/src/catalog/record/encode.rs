@@ -119,6 +119,7 @@ fn sink(sink: &SinkObject, job: Option<m::Job>) -> Result<m::Sink> {
         connector: sink.connector.clone(),
         options: sink.options.clone(),
         schema: fields(&sink.schema)?,
+        incarnation: sink.incarnation,
     })
 }
 

@@ -168,6 +168,8 @@ pub struct Sink {
     pub options: BTreeMap<String, String>,
     #[prost(message, repeated, tag = "4")]
     pub schema: Vec<Field>,
+    #[prost(uint64, tag = "5")]
+    pub incarnation: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]

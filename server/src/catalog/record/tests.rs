@@ -109,6 +109,7 @@ fn samples() -> Vec<CatalogRecord> {
         job: None,
         connector: "blackhole".to_owned(),
         options: BTreeMap::new(),
+        incarnation: 1_700_000_000_000_000,
         schema: narrow,
     });
     let create = |object, job| Change::Create { object, job };

@@ -26,9 +26,10 @@ use tidemill_planner::lower::{JobTarget, PlannedJob};
 use tidemill_planner::parse::{CreateMaterializedView, CreateSink};
 use tidemill_runtime::{JobKind, JobSpec};
 use tidemill_storage::ViewSchema;
-use tidemill_types::{Diagnostic, ObjectId, SqlState};
+use tidemill_types::{ConnectorFacts, Diagnostic, ObjectId, SqlState, TableId};
 
 use super::api::{Execution, StatementText};
+use super::create::new_incarnation;
 use super::names::job_name;
 use super::settings::Settings;
 use super::{Shared, SqlSession};
@@ -114,13 +115,14 @@ impl SqlSession {
         let (connector, options) =
             sink_connector(&self.shared.connectors, &of_connector, &statement.name, text)?;
         let id = self.shared.catalog.new_object_id();
+        let incarnation = new_incarnation();
         let planned = {
             let snapshot = self.shared.catalog.snapshot();
             let state = self.shared.job_state();
             let planner = Planner { snapshot: &snapshot, state, settings: &settings, text };
-            let target =
-                JobTarget::Sink { id, name: &name.name, connector: &connector, options: &options };
-            planner.sink(statement, target)?
+            let log = self.shared.connectors.sink_log(&connector, &options, incarnation)?;
+            let (name, connector, options) = (&name.name, &connector, &options);
+            planner.sink(statement, JobTarget::Sink { id, name, connector, options, log })?
         };
         let definition = self.definition(&planned, &settings, text);
         let shape = JobShape { name: &name, kind: JobKind::Sink, view: None };
@@ -134,6 +136,7 @@ impl SqlSession {
                 job: Some(definition.job),
                 connector,
                 options,
+                incarnation,
                 schema: Arc::clone(&planned.visible),
             }),
         };
@@ -170,7 +173,9 @@ impl SqlSession {
         let (id, settings) = (declared.id, &self.settings);
         let state = self.shared.job_state();
         let planner = Planner { snapshot: &snapshot, state, settings, text };
-        let planned = planner.insert(declared, sink, columns, query)?;
+        let facts = &self.shared.connectors;
+        let log = facts.sink_log(&sink.connector, &sink.options, sink.incarnation)?;
+        let planned = planner.insert(declared, sink, log, columns, query)?;
         let definition = self.definition(&planned, settings, text);
         let shape = JobShape { name: &declared.name, kind: JobKind::Sink, view: None };
         let spec = shape.spec(&self.shared, &definition, &planned, settings)?;
@@ -190,7 +195,8 @@ impl SqlSession {
         text: &StatementText,
     ) -> JobDefinition {
         let skeleton = Skeleton::of(&planned.graph);
-        let tables = skeleton.tables();
+        // What the engine will number, whatever the skeleton tells of it.
+        let tables = planned.graph.number_tables(TableId(0)).1.0;
         JobDefinition {
             job: self.shared.catalog.new_job_id(),
             sql: text.text().to_owned(),

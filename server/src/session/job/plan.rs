@@ -10,7 +10,7 @@ use tidemill_planner::parse::{
     CreateMaterializedView, CreateSink, Emit, OptionDef, SinkInput, fold, parse_query,
 };
 use tidemill_planner::types_sql::pg_field_type_name;
-use tidemill_types::plan::{EmitMode, FragmentGraph, wire};
+use tidemill_types::plan::{EmitMode, FragmentGraph, SinkLog, wire};
 use tidemill_types::{ConnectorFacts, Diagnostic, ObjectId, Options, SqlState};
 
 use crate::session::api::StatementText;
@@ -79,6 +79,7 @@ impl Planner<'_> {
         &self,
         declared: &CatalogObject,
         sink: &SinkObject,
+        log: Option<SinkLog>,
         columns: &[Ident],
         query: &Query,
     ) -> Result<PlannedJob> {
@@ -88,6 +89,7 @@ impl Planner<'_> {
             name: &declared.name.name,
             connector: &sink.connector,
             options: &sink.options,
+            log,
         };
         let plan =
             |query: &Query| self.plan(&JobQuery { query, column_names: &[], emit: None, target });

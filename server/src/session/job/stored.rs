@@ -14,7 +14,7 @@ use tidemill_planner::lower::{JobTarget, PlannedJob};
 use tidemill_planner::parse::{Statement, parse_statement};
 use tidemill_runtime::{JobKind, JobSpec};
 use tidemill_storage::ViewSchema;
-use tidemill_types::{Diagnostic, ObjectId, SqlState};
+use tidemill_types::{ConnectorFacts, Diagnostic, ObjectId, SqlState};
 
 use super::plan::Planner;
 use super::{JobShape, view_schema};
@@ -100,11 +100,14 @@ fn plan(
         (ObjectKind::Sink(sink), Statement::CreateSink(create)) => {
             let (id, name) = (object.id, object.name.name.as_str());
             let (connector, options) = (sink.connector.as_str(), &sink.options);
-            let target = JobTarget::Sink { id, name, connector, options };
+            let log = shared.connectors.sink_log(connector, options, sink.incarnation)?;
+            let target = JobTarget::Sink { id, name, connector, options, log };
             Ok((planner.sink(create, target)?, JobKind::Sink))
         }
         (ObjectKind::Sink(sink), Statement::InsertInto { columns, query, .. }) => {
-            Ok((planner.insert(object, sink, columns, query)?, JobKind::Sink))
+            let log =
+                shared.connectors.sink_log(&sink.connector, &sink.options, sink.incarnation)?;
+            Ok((planner.insert(object, sink, log, columns, query)?, JobKind::Sink))
         }
         _ => Err(Diagnostic::internal(format!(
             "the catalog has another statement for {} {}",

@@ -16,8 +16,9 @@ use crate::ids::{ExchangeId, FragmentId, ObjectId, OperatorId};
 use crate::plan::{
     Aggregate, AggregateCall, AggregateFunction, AggregateWindow, AssignSlices, AssignWindows,
     ChangelogKind, Distribution, EmitMode, Fragment, FragmentGraph, Materialize, Node, Operator,
-    Output, Properties, Sink, SourceScan, StateKind, WatermarkColumn,
+    Output, Properties, Sink, SinkLog, SourceScan, StateKind, WatermarkColumn,
 };
+use crate::vnode::VNODE_COUNT;
 use crate::window::WindowSpec;
 
 /// Reads a plan; `context` resolves functions by name and supplies the settings
@@ -116,6 +117,7 @@ impl Decoder<'_> {
                 options: s.options,
                 columns: positions(&s.columns)?,
                 key: positions(&s.key)?,
+                log: s.log.map(sink_log).transpose()?,
             }),
         })
     }
@@ -168,6 +170,21 @@ impl Decoder<'_> {
         let codec = DefaultPhysicalExtensionCodec {};
         Ok(parse_physical_expr(&node, self.context, input, &codec)?)
     }
+}
+
+fn sink_log(log: m::SinkLog) -> Result<SinkLog, WireError> {
+    let limits = [log.rolling_rows, log.rolling_bytes, log.memory_bytes, log.max_bytes];
+    if !(1..=VNODE_COUNT).contains(&log.lanes) || limits.contains(&0) {
+        return Err(WireError::Invalid("a sink's log without lanes or with a limit of 0"));
+    }
+    Ok(SinkLog {
+        lanes: log.lanes,
+        incarnation: log.incarnation,
+        rolling_rows: log.rolling_rows,
+        rolling_bytes: log.rolling_bytes,
+        memory_bytes: log.memory_bytes,
+        max_bytes: log.max_bytes,
+    })
 }
 
 const UNSPECIFIED: WireError = WireError::Invalid("an enumeration without a value");

@@ -84,6 +84,14 @@ fn operator(o: &Operator) -> Result<m::Operator, WireError> {
             options: s.options.clone(),
             columns: positions(&s.columns),
             key: positions(&s.key),
+            log: s.log.map(|log| m::SinkLog {
+                lanes: log.lanes,
+                incarnation: log.incarnation,
+                rolling_rows: log.rolling_rows,
+                rolling_bytes: log.rolling_bytes,
+                memory_bytes: log.memory_bytes,
+                max_bytes: log.max_bytes,
+            }),
         }),
     })
 }

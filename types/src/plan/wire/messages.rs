@@ -217,6 +217,25 @@ pub struct Sink {
     pub columns: Vec<u64>,
     #[prost(uint64, repeated, tag = "6")]
     pub key: Vec<u64>,
+    /// Absent: the sink has no log.
+    #[prost(message, optional, tag = "7")]
+    pub log: Option<SinkLog>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct SinkLog {
+    #[prost(uint32, tag = "1")]
+    pub lanes: u32,
+    #[prost(uint64, tag = "2")]
+    pub incarnation: u64,
+    #[prost(uint64, tag = "3")]
+    pub rolling_rows: u64,
+    #[prost(uint64, tag = "4")]
+    pub rolling_bytes: u64,
+    #[prost(uint64, tag = "5")]
+    pub memory_bytes: u64,
+    #[prost(uint64, tag = "6")]
+    pub max_bytes: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -123,6 +123,25 @@ fn assigned(window: WindowSpec) -> (AssignSlices, AssignWindows) {
     (slices, windows)
 }
 
+fn logged_sink() -> Sink {
+    Sink {
+        sink: ObjectId(11),
+        name: "out".into(),
+        connector: "file".into(),
+        options: BTreeMap::from([("path".to_owned(), "out".to_owned())]),
+        columns: vec![1],
+        key: vec![],
+        log: Some(SinkLog {
+            lanes: 3,
+            incarnation: 1 << 50,
+            rolling_rows: 5,
+            rolling_bytes: 6,
+            memory_bytes: 7,
+            max_bytes: 8,
+        }),
+    }
+}
+
 fn graph() -> FragmentGraph {
     let schema = Schema::new(vec![
         Field::new("ts", timestamp(), false),
@@ -171,10 +190,12 @@ fn graph() -> FragmentGraph {
                 options: BTreeMap::new(),
                 columns: vec![0],
                 key: vec![1],
+                log: None,
             }),
             vec![1],
             &schema,
         ),
+        node(10, Operator::Sink(logged_sink()), vec![1], &schema),
     ];
     FragmentGraph {
         fragments: vec![
@@ -218,6 +239,45 @@ fn describe(operator: &Operator) -> String {
         }
         other => format!("{other:?}"),
     }
+}
+
+#[test]
+fn a_log_that_cannot_be_is_an_error() {
+    let spoil: [fn(&mut SinkLog); 4] = [
+        |log| log.lanes = 0,
+        |log| log.lanes = 1025,
+        |log| log.rolling_rows = 0,
+        |log| log.max_bytes = 0,
+    ];
+    for spoil in spoil {
+        let mut graph = graph();
+        let node = graph.fragments[1].nodes.last_mut().unwrap();
+        let Operator::Sink(Sink { log: Some(log), .. }) = &mut node.operator else { panic!() };
+        spoil(log);
+        let decoded = decode(&encode(&graph).unwrap(), &session().task_ctx());
+        assert!(matches!(decoded, Err(WireError::Invalid(_))));
+    }
+}
+
+#[test]
+fn lanes_share_the_vnodes() {
+    for lanes in [1, 2, 3, 7, 1000, 1024] {
+        let log = SinkLog { lanes, ..logged_sink().log.unwrap() };
+        for vnode in 0..1024 {
+            let lane = log.lane_of(vnode);
+            assert!(lane < lanes && log.first_vnode(lane) <= vnode);
+            assert_eq!(vnode == log.first_vnode(lane), vnode == 0 || log.lane_of(vnode - 1) < lane);
+        }
+    }
+}
+
+#[test]
+fn a_logged_sink_has_a_state_table() {
+    let graph = graph();
+    let (tables, next) = graph.number_tables(crate::ids::TableId(20));
+    let with_tables: Vec<(u32, u32)> = tables.iter().map(|(o, t)| (o.0, t.0)).collect();
+    assert_eq!(with_tables.last(), Some(&(10, next.0 - 1)));
+    assert!(!tables.contains_key(&OperatorId(9)), "a sink without a log has none");
 }
 
 #[test]

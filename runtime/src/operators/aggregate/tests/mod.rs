@@ -69,6 +69,7 @@ impl Pipeline {
                         vnodes,
                         views: &|_, _, _| unreachable!(),
                         sinks: &|_, _| unreachable!(),
+                        sink_progress: None,
                         table: TableId(7),
                         durable: true,
                         batch_rows: setting.batch_rows,

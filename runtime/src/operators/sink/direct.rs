@@ -11,17 +11,17 @@ use tidemill_connectors::sink::SinkWriter;
 use tidemill_types::ChangeBatch;
 use tidemill_types::plan;
 
-use super::{Barrier, BuildContext, Counters, Operator, OperatorError, Output, Step};
+use crate::operators::{Barrier, BuildContext, Counters, Operator, OperatorError, Output, Step};
 
-pub(super) struct Sink {
+pub(in crate::operators) struct Direct {
     name: String,
     columns: Vec<usize>,
     writer: Box<dyn SinkWriter>,
     counters: Counters,
 }
 
-impl Sink {
-    pub(super) fn new(
+impl Direct {
+    pub fn new(
         spec: &plan::Sink,
         input: &SchemaRef,
         cx: &BuildContext<'_>,
@@ -29,7 +29,7 @@ impl Sink {
         let schema = Arc::new(input.project(&spec.columns)?);
         let writer = (cx.sinks)(spec, schema)
             .map_err(|error| OperatorError::Sink { sink: spec.name.clone(), error })?;
-        Ok(Sink {
+        Ok(Direct {
             name: spec.name.clone(),
             columns: spec.columns.clone(),
             writer,
@@ -42,7 +42,7 @@ impl Sink {
     }
 }
 
-impl Operator for Sink {
+impl Operator for Direct {
     fn push(
         &mut self,
         _port: usize,

@@ -1,0 +1,3 @@
+//! JSON, an object per line.
+
+pub mod encode;
