@@ -145,8 +145,7 @@ impl Engine {
     /// Does what is due for jobs that are to come back.
     pub(super) fn tend(&self, state: &mut State, now: EventTime) {
         for (id, job) in &mut state.jobs {
-            if let Some((at, image)) = job.commit_again.take_if(|(at, _)| now >= *at) {
-                let _ = at;
+            if let Some((_, image)) = job.commit_again.take_if(|(at, _)| now >= *at) {
                 if let Some(checkpoints) = &mut job.checkpoints {
                     checkpoints.commit_again(&image);
                 }

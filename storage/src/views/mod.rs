@@ -24,9 +24,10 @@
 //! Invariants: a version, once published, never changes; the versions of a part
 //! have rising epochs; a reader sees an epoch only after every part has sealed it.
 //!
-//! Deliberately absent: durability. Contents live in memory; a durable base takes
-//! the place of the oldest run without changing this interface. Merging into a
-//! large oldest run happens on the worker that seals, in one go.
+//! Contents live in memory. A writer tells what has changed since it was asked last
+//! ([`ViewWriter::take_changes`]) and is filled again after a restart
+//! ([`ViewWriter::load`]); what is durable is the affair of whoever asks. Merging
+//! into a large oldest run happens on the worker that seals, in one go.
 
 mod chunk;
 mod merge;

@@ -160,21 +160,6 @@ impl ViewWriter {
         self.view.parts[self.part].publish(epoch, version)
     }
 
-    /// Declares that nothing will change any more: every epoch after the last
-    /// sealed one counts as sealed with the same contents. For jobs that have
-    /// finished; changes applied since the last seal are lost.
-    ///
-    /// # Errors
-    /// [`ViewError::EpochOrder`] when called twice.
-    pub fn finish(&mut self) -> Result<(), ViewError> {
-        debug_assert!(self.pending.is_empty(), "the last epoch is sealed before finishing");
-        self.pending.clear();
-        let empty = (!self.published)
-            .then(|| Arc::new(PartVersion { epoch: Epoch::ZERO, runs: Vec::new() }));
-        self.published = true;
-        self.view.parts[self.part].publish(Epoch(u64::MAX), empty)
-    }
-
     fn add_run(&mut self) -> Result<(), ViewError> {
         let pending = std::mem::take(&mut self.pending);
         let schema = &self.view.schema.stored;
